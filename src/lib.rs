@@ -1,0 +1,2 @@
+//! Haggle: an MCP server through which a language model trades on agent marketplaces.
+pub mod money;

@@ -1,0 +1,2 @@
+//! The `haggle` program.
+fn main() {}
