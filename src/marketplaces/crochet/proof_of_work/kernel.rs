@@ -1,0 +1,182 @@
+//! SHA-256 of ten candidates at a time with the processor's SHA instructions.
+//!
+//! The ten candidates differ in their last digit. They are hashed two at a time: the instructions
+//! of one fill the waiting times of the other, which makes it about twice as fast as one after the
+//! other. The processor is asked first; the tests compare every answer with the plain function's.
+#![expect(unsafe_code, reason = "calls functions compiled for SHA instructions, once detected")]
+
+/// The first digit.
+pub(super) const ZERO: u8 = b'0';
+
+/// The processor has the instructions: only [`Kernel::detect`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernel(());
+
+#[cfg(target_arch = "x86_64")]
+impl Kernel {
+    /// `Some` where the processor has the instructions.
+    pub(super) fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("sha")
+            && is_x86_feature_detected!("sse4.1")
+            && is_x86_feature_detected!("ssse3");
+        found.then_some(Self(()))
+    }
+
+    /// Which of the ten candidates have a digest whose first word is at most `ceiling`: bit `n` for
+    /// the digit `n` at `last` in the message's only, or last, block.
+    #[expect(clippy::unused_self, reason = "it is the proof that the processor was asked")]
+    pub(super) fn scan(self, state: &[u32; 8], block: &[u8; 64], last: usize, ceiling: u32) -> u16 {
+        // SAFETY: a `Kernel` exists only where the processor has sha, sse4.1 and ssse3.
+        unsafe { x86::scan(state, block, last, ceiling) }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Kernel {
+    /// `None`: there is no kernel for this processor.
+    pub(super) fn detect() -> Option<Self> {
+        None
+    }
+
+    /// Never called.
+    pub(super) fn scan(self, _: &[u32; 8], _: &[u8; 64], _: usize, _: u32) -> u16 {
+        0
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use core::arch::x86_64::{
+        __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_or_si128, _mm_set_epi32,
+        _mm_sha256msg1_epu32, _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi32,
+    };
+
+    use super::ZERO;
+
+    /// The round constants, four a line: FIPS 180-4 §4.2.2.
+    #[rustfmt::skip]
+    const ROUNDS: [[u32; 4]; 16] = [
+        [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
+        [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
+        [0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3],
+        [0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7, 0xc19b_f174],
+        [0xe49b_69c1, 0xefbe_4786, 0x0fc1_9dc6, 0x240c_a1cc],
+        [0x2de9_2c6f, 0x4a74_84aa, 0x5cb0_a9dc, 0x76f9_88da],
+        [0x983e_5152, 0xa831_c66d, 0xb003_27c8, 0xbf59_7fc7],
+        [0xc6e0_0bf3, 0xd5a7_9147, 0x06ca_6351, 0x1429_2967],
+        [0x27b7_0a85, 0x2e1b_2138, 0x4d2c_6dfc, 0x5338_0d13],
+        [0x650a_7354, 0x766a_0abb, 0x81c2_c92e, 0x9272_2c85],
+        [0xa2bf_e8a1, 0xa81a_664b, 0xc24b_8b70, 0xc76c_51a3],
+        [0xd192_e819, 0xd699_0624, 0xf40e_3585, 0x106a_a070],
+        [0x19a4_c116, 0x1e37_6c08, 0x2748_774c, 0x34b0_bcb5],
+        [0x391c_0cb3, 0x4ed8_aa4a, 0x5b9c_ca4f, 0x682e_6ff3],
+        [0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208],
+        [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
+    ];
+
+    /// One hash under way: half of its state in each of the first two, then its sixteen words.
+    #[derive(Clone, Copy)]
+    struct Lane {
+        abef: __m128i,
+        cdgh: __m128i,
+        words: [__m128i; 4],
+    }
+
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    pub(super) fn scan(state: &[u32; 8], block: &[u8; 64], last: usize, ceiling: u32) -> u16 {
+        let [s0, s1, s2, s3, s4, s5, s6, s7] = *state;
+        let (abef, cdgh) = (vector([s5, s4, s1, s0]), vector([s7, s6, s3, s2]));
+        let mut blank = *block;
+        // Digits are 0x30 to 0x39, so that the digit's number is put in by an `or`.
+        if let Some(digit) = blank.get_mut(last) {
+            *digit = ZERO;
+        }
+        let (quads, _) = blank.as_chunks::<16>();
+        let mut words = [vector([0; 4]); 4];
+        for (vector_of, quad) in words.iter_mut().zip(quads) {
+            *vector_of = load(quad);
+        }
+        let mut found = 0;
+        for pair in 0..5_u8 {
+            let (first, second) = (2 * pair, 2 * pair + 1);
+            let lane = |digit| Lane { abef, cdgh, words: with_digit(words, last, digit) };
+            let (first_word, second_word) = hash_two(lane(first), lane(second));
+            found |= u16::from(s0.wrapping_add(first_word) <= ceiling) << first;
+            found |= u16::from(s0.wrapping_add(second_word) <= ceiling) << second;
+        }
+        found
+    }
+
+    /// The message's words with a number or-ed into the byte at `last`.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn with_digit(mut words: [__m128i; 4], last: usize, digit: u8) -> [__m128i; 4] {
+        let mut quad = [0_u8; 16];
+        if let (Some(byte), Some(word)) = (quad.get_mut(last % 16), words.get_mut(last / 16)) {
+            *byte = digit;
+            *word = _mm_or_si128(*word, load(&quad));
+        }
+        words
+    }
+
+    /// Compresses two blocks and returns what each adds to the state's first word.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn hash_two(mut one: Lane, mut two: Lane) -> (u32, u32) {
+        let (first, rest) = ROUNDS.split_at(4);
+        for (constants, (x, y)) in first.iter().zip(one.words.into_iter().zip(two.words)) {
+            let constants = vector(*constants);
+            four_rounds(&mut one, x, constants);
+            four_rounds(&mut two, y, constants);
+        }
+        for constants in rest {
+            let constants = vector(*constants);
+            let (x, y) = (next_words(&mut one), next_words(&mut two));
+            four_rounds(&mut one, x, constants);
+            four_rounds(&mut two, y, constants);
+        }
+        (
+            _mm_extract_epi32(one.abef, 3).cast_unsigned(),
+            _mm_extract_epi32(two.abef, 3).cast_unsigned(),
+        )
+    }
+
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn four_rounds(lane: &mut Lane, words: __m128i, constants: __m128i) {
+        let sum = _mm_add_epi32(words, constants);
+        lane.cdgh = _mm_sha256rnds2_epu32(lane.cdgh, lane.abef, sum);
+        lane.abef = _mm_sha256rnds2_epu32(lane.abef, lane.cdgh, _mm_shuffle_epi32(sum, 0x0E));
+    }
+
+    /// The next four words of the message schedule, in place of the oldest four.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn next_words(lane: &mut Lane) -> __m128i {
+        let [w0, w1, w2, w3] = lane.words;
+        let sum = _mm_add_epi32(_mm_sha256msg1_epu32(w0, w1), _mm_alignr_epi8(w3, w2, 4));
+        let next = _mm_sha256msg2_epu32(sum, w3);
+        lane.words = [w1, w2, w3, next];
+        next
+    }
+
+    /// Four words, the first in the lowest lane.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn vector([w0, w1, w2, w3]: [u32; 4]) -> __m128i {
+        let [w0, w1, w2, w3] = [w0, w1, w2, w3].map(u32::cast_signed);
+        _mm_set_epi32(w3, w2, w1, w0)
+    }
+
+    /// Four big-endian words.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn load(quad: &[u8; 16]) -> __m128i {
+        let (words, _) = quad.as_chunks::<4>();
+        let mut numbers = [0; 4];
+        for (number, word) in numbers.iter_mut().zip(words) {
+            *number = u32::from_be_bytes(*word);
+        }
+        vector(numbers)
+    }
+}
