@@ -105,8 +105,9 @@ fn stores_do_not_open_each_others_secrets() {
 
 #[test]
 fn a_lost_key_is_never_replaced() {
+    type Row = (&'static str, &'static [&'static str], fn(&VaultError) -> bool);
     #[rustfmt::skip]
-    let rows: [(&str, &[&str], fn(&VaultError) -> bool); 3] = [
+    let rows: [Row; 3] = [
         // what it shows        removed                                 error
         ("the header is gone",  &["sandbox.vault.json"],                |e| matches!(e, VaultError::HeaderMissing { .. })),
         ("the key is gone",     &["sandbox.key"],                       |e| matches!(e, VaultError::File(FileError::Absent { .. }))),

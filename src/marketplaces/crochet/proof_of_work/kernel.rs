@@ -23,11 +23,17 @@ impl Kernel {
     }
 
     /// Which of the ten candidates have a digest whose first word is at most `ceiling`: bit `n` for
-    /// the digit `n` at `last` in the message's only, or last, block.
+    /// the digit `n` at the byte `last` of the blocks.
     #[expect(clippy::unused_self, reason = "it is the proof that the processor was asked")]
-    pub(super) fn scan(self, state: &[u32; 8], block: &[u8; 64], last: usize, ceiling: u32) -> u16 {
+    pub(super) fn scan(
+        self,
+        state: &[u32; 8],
+        blocks: &[[u8; 64]],
+        last: usize,
+        ceiling: u32,
+    ) -> u16 {
         // SAFETY: a `Kernel` exists only where the processor has sha, sse4.1 and ssse3.
-        unsafe { x86::scan(state, block, last, ceiling) }
+        unsafe { x86::scan(state, blocks, last, ceiling) }
     }
 }
 
@@ -39,7 +45,7 @@ impl Kernel {
     }
 
     /// Never called.
-    pub(super) fn scan(self, _: &[u32; 8], _: &[u8; 64], _: usize, _: u32) -> u16 {
+    pub(super) fn scan(self, _: &[u32; 8], _: &[[u8; 64]], _: usize, _: u32) -> u16 {
         0
     }
 }
@@ -47,7 +53,7 @@ impl Kernel {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use core::arch::x86_64::{
-        __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_or_si128, _mm_set_epi32,
+        __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_set_epi32,
         _mm_sha256msg1_epu32, _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi32,
     };
 
@@ -74,7 +80,7 @@ mod x86 {
         [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
     ];
 
-    /// One hash under way: half of its state in each of the first two, then its sixteen words.
+    /// One hash under way: its state in two halves, then the sixteen words of its block.
     #[derive(Clone, Copy)]
     struct Lane {
         abef: __m128i,
@@ -83,62 +89,72 @@ mod x86 {
     }
 
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    pub(super) fn scan(state: &[u32; 8], block: &[u8; 64], last: usize, ceiling: u32) -> u16 {
+    pub(super) fn scan(state: &[u32; 8], blocks: &[[u8; 64]], last: usize, ceiling: u32) -> u16 {
         let [s0, s1, s2, s3, s4, s5, s6, s7] = *state;
         let (abef, cdgh) = (vector([s5, s4, s1, s0]), vector([s7, s6, s3, s2]));
-        let mut blank = *block;
-        // Digits are 0x30 to 0x39, so that the digit's number is put in by an `or`.
-        if let Some(digit) = blank.get_mut(last) {
-            *digit = ZERO;
-        }
-        let (quads, _) = blank.as_chunks::<16>();
-        let mut words = [vector([0; 4]); 4];
-        for (vector_of, quad) in words.iter_mut().zip(quads) {
-            *vector_of = load(quad);
-        }
         let mut found = 0;
         for pair in 0..5_u8 {
             let (first, second) = (2 * pair, 2 * pair + 1);
-            let lane = |digit| Lane { abef, cdgh, words: with_digit(words, last, digit) };
-            let (first_word, second_word) = hash_two(lane(first), lane(second));
-            found |= u16::from(s0.wrapping_add(first_word) <= ceiling) << first;
-            found |= u16::from(s0.wrapping_add(second_word) <= ceiling) << second;
+            let mut one = Lane { abef, cdgh, words: [abef; 4] };
+            let mut two = one;
+            let mut at = last;
+            for block in blocks {
+                one.words = words_with_digit(block, at, first);
+                two.words = words_with_digit(block, at, second);
+                compress_two(&mut one, &mut two);
+                // Wraps past the block that holds the digit, and so beyond every block.
+                at = at.wrapping_sub(64);
+            }
+            found |= u16::from(first_word(&one) <= ceiling) << first;
+            found |= u16::from(first_word(&two) <= ceiling) << second;
         }
         found
     }
 
-    /// The message's words with a number or-ed into the byte at `last`.
+    /// A block's words with a digit at byte `at`, where that is within the block.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    fn with_digit(mut words: [__m128i; 4], last: usize, digit: u8) -> [__m128i; 4] {
-        let mut quad = [0_u8; 16];
-        if let (Some(byte), Some(word)) = (quad.get_mut(last % 16), words.get_mut(last / 16)) {
-            *byte = digit;
-            *word = _mm_or_si128(*word, load(&quad));
+    fn words_with_digit(block: &[u8; 64], at: usize, digit: u8) -> [__m128i; 4] {
+        let mut block = *block;
+        if let Some(byte) = block.get_mut(at) {
+            *byte = ZERO + digit;
+        }
+        let (quads, _) = block.as_chunks::<16>();
+        let mut words = [vector([0; 4]); 4];
+        for (word, quad) in words.iter_mut().zip(quads) {
+            *word = load(quad);
         }
         words
     }
 
-    /// Compresses two blocks and returns what each adds to the state's first word.
+    /// Takes one block of each into its state.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    fn hash_two(mut one: Lane, mut two: Lane) -> (u32, u32) {
+    fn compress_two(one: &mut Lane, two: &mut Lane) {
+        let (one_before, two_before) = (*one, *two);
         let (first, rest) = ROUNDS.split_at(4);
         for (constants, (x, y)) in first.iter().zip(one.words.into_iter().zip(two.words)) {
             let constants = vector(*constants);
-            four_rounds(&mut one, x, constants);
-            four_rounds(&mut two, y, constants);
+            four_rounds(one, x, constants);
+            four_rounds(two, y, constants);
         }
         for constants in rest {
             let constants = vector(*constants);
-            let (x, y) = (next_words(&mut one), next_words(&mut two));
-            four_rounds(&mut one, x, constants);
-            four_rounds(&mut two, y, constants);
+            let (x, y) = (next_words(one), next_words(two));
+            four_rounds(one, x, constants);
+            four_rounds(two, y, constants);
         }
-        (
-            _mm_extract_epi32(one.abef, 3).cast_unsigned(),
-            _mm_extract_epi32(two.abef, 3).cast_unsigned(),
-        )
+        for (lane, before) in [(one, one_before), (two, two_before)] {
+            lane.abef = _mm_add_epi32(lane.abef, before.abef);
+            lane.cdgh = _mm_add_epi32(lane.cdgh, before.cdgh);
+        }
+    }
+
+    /// The first word of the digest.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn first_word(lane: &Lane) -> u32 {
+        _mm_extract_epi32(lane.abef, 3).cast_unsigned()
     }
 
     #[inline]

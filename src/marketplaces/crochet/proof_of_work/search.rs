@@ -275,10 +275,8 @@ impl Message {
     /// Which of the ten have a digest whose first word is at most `ceiling`, a bit each.
     pub(super) fn scan(&mut self, state: &[u32; 8], ceiling: u32, kernel: Option<Kernel>) -> u16 {
         let (blocks, _) = self.bytes.as_chunks::<BLOCK>();
-        match (kernel, blocks.first()) {
-            (Some(kernel), Some(block)) if self.blocks == 1 => {
-                kernel.scan(state, block, self.last, ceiling)
-            }
+        match (kernel, blocks.get(..self.blocks)) {
+            (Some(kernel), Some(blocks)) => kernel.scan(state, blocks, self.last, ceiling),
             _ => self.scan_plainly(state, ceiling),
         }
     }

@@ -17,7 +17,7 @@ fn challenge(text: &str, rule: Difficulty) -> Challenge {
 }
 
 fn budget(threads: usize) -> Budget {
-    Budget { wall: Duration::from_secs(60), threads: NonZeroUsize::new(threads).unwrap() }
+    Budget { wall: Duration::from_mins(1), threads: NonZeroUsize::new(threads).unwrap() }
 }
 
 #[test]
