@@ -80,33 +80,30 @@ mod x86 {
         [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
     ];
 
-    /// One hash under way: its state in two halves, then the sixteen words of its block.
+    /// A hash's state in the order of the instructions: a, b, e, f and c, d, g, h.
     #[derive(Clone, Copy)]
     struct Lane {
         abef: __m128i,
         cdgh: __m128i,
-        words: [__m128i; 4],
     }
 
     #[target_feature(enable = "sha,sse4.1,ssse3")]
     pub(super) fn scan(state: &[u32; 8], blocks: &[[u8; 64]], last: usize, ceiling: u32) -> u16 {
         let [s0, s1, s2, s3, s4, s5, s6, s7] = *state;
-        let (abef, cdgh) = (vector([s5, s4, s1, s0]), vector([s7, s6, s3, s2]));
+        let before = Lane { abef: vector([s5, s4, s1, s0]), cdgh: vector([s7, s6, s3, s2]) };
         let mut found = 0;
         for pair in 0..5_u8 {
             let (first, second) = (2 * pair, 2 * pair + 1);
-            let mut one = Lane { abef, cdgh, words: [abef; 4] };
-            let mut two = one;
+            let (mut one, mut two) = (before, before);
             let mut at = last;
             for block in blocks {
-                one.words = words_with_digit(block, at, first);
-                two.words = words_with_digit(block, at, second);
-                compress_two(&mut one, &mut two);
+                let words = (words_with(block, at, first), words_with(block, at, second));
+                (one, two) = compress_two(one, two, words);
                 // Wraps past the block that holds the digit, and so beyond every block.
                 at = at.wrapping_sub(64);
             }
-            found |= u16::from(first_word(&one) <= ceiling) << first;
-            found |= u16::from(first_word(&two) <= ceiling) << second;
+            found |= u16::from(first_word(one) <= ceiling) << first;
+            found |= u16::from(first_word(two) <= ceiling) << second;
         }
         found
     }
@@ -114,66 +111,84 @@ mod x86 {
     /// A block's words with a digit at byte `at`, where that is within the block.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    fn words_with_digit(block: &[u8; 64], at: usize, digit: u8) -> [__m128i; 4] {
+    fn words_with(block: &[u8; 64], at: usize, digit: u8) -> [__m128i; 4] {
         let mut block = *block;
         if let Some(byte) = block.get_mut(at) {
             *byte = ZERO + digit;
         }
         let (quads, _) = block.as_chunks::<16>();
-        let mut words = [vector([0; 4]); 4];
-        for (word, quad) in words.iter_mut().zip(quads) {
-            *word = load(quad);
+        match quads {
+            [q0, q1, q2, q3] => [load(q0), load(q1), load(q2), load(q3)],
+            _ => [vector([0; 4]); 4],
         }
-        words
     }
 
-    /// Takes one block of each into its state.
+    /// Takes a block of each into its state. Written out, so that all stays in registers.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    fn compress_two(one: &mut Lane, two: &mut Lane) {
-        let (one_before, two_before) = (*one, *two);
-        let (first, rest) = ROUNDS.split_at(4);
-        for (constants, (x, y)) in first.iter().zip(one.words.into_iter().zip(two.words)) {
-            let constants = vector(*constants);
-            four_rounds(one, x, constants);
-            four_rounds(two, y, constants);
+    fn compress_two(one: Lane, two: Lane, (x, y): ([__m128i; 4], [__m128i; 4])) -> (Lane, Lane) {
+        let ([mut x0, mut x1, mut x2, mut x3], [mut y0, mut y1, mut y2, mut y3]) = (x, y);
+        let [k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12, k13, k14, k15] = ROUNDS;
+        let (mut p, mut q) = (one, two);
+        macro_rules! given {
+            ($k:ident, $x:ident, $y:ident) => {
+                (p, q) = (four_rounds(p, $x, $k), four_rounds(q, $y, $k));
+            };
         }
-        for constants in rest {
-            let constants = vector(*constants);
-            let (x, y) = (next_words(one), next_words(two));
-            four_rounds(one, x, constants);
-            four_rounds(two, y, constants);
+        macro_rules! sixteen {
+            ($ka:ident, $kb:ident, $kc:ident, $kd:ident) => {
+                (x0, y0) = (next_words(x0, x1, x2, x3), next_words(y0, y1, y2, y3));
+                given!($ka, x0, y0);
+                (x1, y1) = (next_words(x1, x2, x3, x0), next_words(y1, y2, y3, y0));
+                given!($kb, x1, y1);
+                (x2, y2) = (next_words(x2, x3, x0, x1), next_words(y2, y3, y0, y1));
+                given!($kc, x2, y2);
+                (x3, y3) = (next_words(x3, x0, x1, x2), next_words(y3, y0, y1, y2));
+                given!($kd, x3, y3);
+            };
         }
-        for (lane, before) in [(one, one_before), (two, two_before)] {
-            lane.abef = _mm_add_epi32(lane.abef, before.abef);
-            lane.cdgh = _mm_add_epi32(lane.cdgh, before.cdgh);
+        given!(k0, x0, y0);
+        given!(k1, x1, y1);
+        given!(k2, x2, y2);
+        given!(k3, x3, y3);
+        sixteen!(k4, k5, k6, k7);
+        sixteen!(k8, k9, k10, k11);
+        sixteen!(k12, k13, k14, k15);
+        (sum(one, p), sum(two, q))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn sum(before: Lane, after: Lane) -> Lane {
+        Lane {
+            abef: _mm_add_epi32(before.abef, after.abef),
+            cdgh: _mm_add_epi32(before.cdgh, after.cdgh),
         }
     }
 
     /// The first word of the digest.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    fn first_word(lane: &Lane) -> u32 {
+    fn first_word(lane: Lane) -> u32 {
         _mm_extract_epi32(lane.abef, 3).cast_unsigned()
     }
 
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    fn four_rounds(lane: &mut Lane, words: __m128i, constants: __m128i) {
-        let sum = _mm_add_epi32(words, constants);
-        lane.cdgh = _mm_sha256rnds2_epu32(lane.cdgh, lane.abef, sum);
-        lane.abef = _mm_sha256rnds2_epu32(lane.abef, lane.cdgh, _mm_shuffle_epi32(sum, 0x0E));
+    fn four_rounds(lane: Lane, words: __m128i, constants: [u32; 4]) -> Lane {
+        let sum = _mm_add_epi32(words, vector(constants));
+        let cdgh = _mm_sha256rnds2_epu32(lane.cdgh, lane.abef, sum);
+        let abef = _mm_sha256rnds2_epu32(lane.abef, cdgh, _mm_shuffle_epi32(sum, 0x0E));
+        // After two rounds the halves change places, after four they are back.
+        Lane { abef, cdgh }
     }
 
-    /// The next four words of the message schedule, in place of the oldest four.
+    /// The next four words of the message schedule.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    fn next_words(lane: &mut Lane) -> __m128i {
-        let [w0, w1, w2, w3] = lane.words;
+    fn next_words(w0: __m128i, w1: __m128i, w2: __m128i, w3: __m128i) -> __m128i {
         let sum = _mm_add_epi32(_mm_sha256msg1_epu32(w0, w1), _mm_alignr_epi8(w3, w2, 4));
-        let next = _mm_sha256msg2_epu32(sum, w3);
-        lane.words = [w1, w2, w3, next];
-        next
+        _mm_sha256msg2_epu32(sum, w3)
     }
 
     /// Four words, the first in the lowest lane.
