@@ -53,7 +53,7 @@ impl Kernel {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use core::arch::x86_64::{
-        __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_set_epi32,
+        __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x,
         _mm_sha256msg1_epu32, _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi32,
     };
 
@@ -191,23 +191,23 @@ mod x86 {
         _mm_sha256msg2_epu32(sum, w3)
     }
 
-    /// Four words, the first in the lowest lane.
+    /// Four words, the first in the lowest lane. Plain values here and below: iterators would not
+    /// be inlined into functions that are compiled for other instructions.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
     fn vector([w0, w1, w2, w3]: [u32; 4]) -> __m128i {
-        let [w0, w1, w2, w3] = [w0, w1, w2, w3].map(u32::cast_signed);
-        _mm_set_epi32(w3, w2, w1, w0)
+        _mm_set_epi32(w3.cast_signed(), w2.cast_signed(), w1.cast_signed(), w0.cast_signed())
     }
 
     /// Four big-endian words.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
     fn load(quad: &[u8; 16]) -> __m128i {
-        let (words, _) = quad.as_chunks::<4>();
-        let mut numbers = [0; 4];
-        for (number, word) in numbers.iter_mut().zip(words) {
-            *number = u32::from_be_bytes(*word);
-        }
-        vector(numbers)
+        let (halves, _) = quad.as_chunks::<8>();
+        let [low, high] = halves else { return vector([0; 4]) };
+        // Each half is two words, of which the first belongs in the lower lane.
+        let low = u64::from_be_bytes(*low).rotate_left(32);
+        let high = u64::from_be_bytes(*high).rotate_left(32);
+        _mm_set_epi64x(high.cast_signed(), low.cast_signed())
     }
 }
