@@ -162,7 +162,7 @@ impl fmt::Debug for Wallet {
 pub mod bench {
     use super::{SignError, SignedTransfer, TextRule, Transfer, TransferError, Wallet};
 
-    /// [`Wallet::sign_text`].
+    /// `Wallet::sign_text`.
     pub fn sign_text(
         wallet: &Wallet,
         text: &str,
@@ -171,7 +171,7 @@ pub mod bench {
         wallet.sign_text(text, rule)
     }
 
-    /// [`Wallet::sign_text_solana`].
+    /// `Wallet::sign_text_solana`.
     pub fn sign_text_solana(
         wallet: &Wallet,
         text: &str,
@@ -180,7 +180,7 @@ pub mod bench {
         wallet.sign_text_solana(text, rule)
     }
 
-    /// [`Wallet::sign_transfer`].
+    /// `Wallet::sign_transfer`.
     pub fn sign_transfer(
         wallet: &Wallet,
         transfer: &Transfer,

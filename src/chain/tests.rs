@@ -132,7 +132,7 @@ async fn a_balance_is_what_the_node_said_or_an_error() {
         ("a byte long",           result(&format!("\"0x{}\"", "00".repeat(33))),                     Err("Malformed")),
         ("null",                  result("null"),                                                    Err("Malformed")),
         ("a number",              result("0"),                                                       Err("Malformed")),
-        ("another id",            Answer::Http("200 OK", r#"{"jsonrpc":"2.0","id":0,"result":"0x0"}"#.into()), Err("Malformed")),
+        ("another id",            Answer::Http("200 OK", format!(r#"{{"id":0,"result":{}}}"#, word("1"))), Err("Malformed")),
         ("neither",               Answer::Http("200 OK", r#"{"jsonrpc":"2.0","id":$ID}"#.into()),    Err("Malformed")),
         ("an odd error",          Answer::Http("200 OK", r#"{"id":$ID,"error":"no"}"#.into()),       Err("Malformed")),
         ("a page",                Answer::Http("200 OK", "<html>".into()),                           Err("Malformed")),

@@ -90,9 +90,6 @@ pub(super) fn find(options: &VaultOptions<'_>) -> Result<(StoreKey, KeySource), 
         return Err(VaultError::Id);
     }
     let header = beside(options, "vault.json");
-    if options.must_exist && !header.exists() {
-        return Err(VaultError::HeaderMissing { path: header });
-    }
     let _lock = lock(&beside(options, "lock"))?;
     match private_file::read(&header) {
         Ok(bytes) => known(options, &header, &bytes),
