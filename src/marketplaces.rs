@@ -1,0 +1,2 @@
+//! The marketplaces: one module each, since their interfaces share HTTP and nothing else.
+pub mod crochet;

@@ -1,0 +1,2 @@
+//! Crochet: what is particular to this marketplace.
+pub mod proof_of_work;
