@@ -121,7 +121,9 @@ impl Spec {
 
     fn matches(&self, target: &Target<'_>) -> bool {
         (self.marketplace == "*" || self.marketplace == target.marketplace)
-            && (self.method == "*" || self.method.eq_ignore_ascii_case(target.method))
+            && (self.method == "*"
+                || self.method.eq_ignore_ascii_case(target.method)
+                || target.calls.contains(&self.method))
             && (is_match(&self.path, target.path)
                 || target.calls.iter().any(|call| is_match(&self.path, call)))
     }

@@ -57,14 +57,22 @@ pub(crate) async fn pass(
     let target = Target { marketplace, method: &method, path, calls: &calls };
     let fault = record(&world, &target, &parts, &body).and_then(|()| faults::take(&world, &target));
     let passage = Passage { world: Arc::clone(&world), line, parts, body, next };
-    let (mut response, skew_s) = match fault {
-        Ok(Some(fired)) => passage.with(fired, path).await,
-        Ok(None) => (passage.run().await, 0),
-        Err(error) => {
-            tracing::error!(%error, "the sandbox's store failed");
-            (refuse(StatusCode::INTERNAL_SERVER_ERROR, "the sandbox's store failed"), 0)
+    let path = path.to_owned();
+    // In a task of its own: what was received is carried out, even if the client goes away.
+    let work = tokio::spawn(async move {
+        match fault {
+            Ok(Some(fired)) => passage.with(fired, &path).await,
+            Ok(None) => (passage.run().await, 0),
+            Err(error) => {
+                tracing::error!(%error, "the sandbox's store failed");
+                (refuse(StatusCode::INTERNAL_SERVER_ERROR, "the sandbox's store failed"), 0)
+            }
         }
-    };
+    });
+    let (mut response, skew_s) = work.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a handler of the sandbox failed");
+        (refuse(StatusCode::INTERNAL_SERVER_ERROR, "a handler of the sandbox failed"), 0)
+    });
     let date = http_date(world.clock.now_ms().saturating_add(skew_s.saturating_mul(1_000)));
     if let Ok(date) = HeaderValue::from_str(&date) {
         response.headers_mut().entry(header::DATE).or_insert(date);
@@ -146,17 +154,9 @@ struct Passage {
 }
 
 impl Passage {
-    /// Carries the request out, even if the client goes away meanwhile.
+    /// Carries the request out.
     async fn run(self) -> Response {
-        let request = Request::from_parts(self.parts, Body::from(self.body));
-        let next = self.next;
-        match tokio::spawn(async move { next.run(request).await }).await {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::error!(%error, "a handler of the sandbox failed");
-                refuse(StatusCode::INTERNAL_SERVER_ERROR, "a handler of the sandbox failed")
-            }
-        }
+        self.next.run(Request::from_parts(self.parts, Body::from(self.body))).await
     }
 
     /// Meets a fault; answers the response and by how many seconds its date is off.

@@ -321,6 +321,46 @@ async fn admin_answers_loopback_hosts_only() {
 }
 
 #[tokio::test]
+async fn tells_about_itself() {
+    let world = World::start().await;
+    let told = world.admin("GET", "/info", Value::Null).await.json;
+    assert_eq!(serde_json::from_value::<Info>(told.clone()).unwrap(), world.info);
+    assert_eq!(told["admin_url"], world.sandbox.as_ref().unwrap().admin_url());
+    let listings = &world.info.crochet.listings;
+    let behaviours = [
+        "auto",
+        "manual",
+        "slow",
+        "rejects",
+        "never_delivers",
+        "fails_after_payment",
+        "price_rises",
+        "route_minimum",
+        "hostile_text",
+        "free",
+    ];
+    for behaviour in behaviours {
+        assert!(listings.iter().any(|item| item.behaviour == behaviour), "{behaviour}");
+    }
+    let manual = world.listing("manual");
+    assert_eq!(manual.owner_id, world.info.crochet.seller.agent_id);
+    assert_eq!(world.usdc_of(&world.info.crochet.buyer.wallet).await, 1_000_000_000);
+}
+
+#[tokio::test]
+async fn every_example_works() {
+    let world = World::start().await;
+    for item in world.info.crochet.listings.clone() {
+        if item.behaviour == "auto" {
+            let relay = world.settled(&item).await;
+            assert_eq!(world.retry(&item, &relay).await.status, 200, "{}", item.name);
+        } else if item.behaviour == "free" {
+            assert_eq!(world.call(&item, &[]).await.status, 200, "{}", item.name);
+        }
+    }
+}
+
+#[tokio::test]
 async fn records_requests() {
     let world = World::start().await;
     world.ask("POST", "/auth/challenge?x=1", "", json!({ "wallet_address": "no" })).await;

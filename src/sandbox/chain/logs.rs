@@ -102,7 +102,7 @@ pub(crate) fn find(db: &Connection, filter: &Value, latest: i64) -> Result<Value
     };
     let mut statement = db.prepare_cached(
         "SELECT block, log_index, tx_hash, address, topics, data FROM chain_logs
-         WHERE (?3 AND 1) OR block BETWEEN ?1 AND ?2 ORDER BY block, log_index",
+         WHERE ?3 OR block BETWEEN ?1 AND ?2 ORDER BY block, log_index",
     )?;
     let found = statement
         .query_map(params![from, to, hash.is_some()], read)?

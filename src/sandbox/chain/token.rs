@@ -10,7 +10,10 @@ use crate::{
     money::Usdc,
     sandbox::chain::{
         self, CHAIN_ID, USDC,
-        calls::{CancelAuthorization, Permit, TransferWithAuthorization, Usdc as Abi},
+        calls::{
+            CancelAuthorization, Permit, TransferWithAuthorization,
+            Usdc::{self as Abi, UsdcCalls as Call},
+        },
         put_account, unsigned,
     },
 };
@@ -58,7 +61,6 @@ pub(crate) fn call(
     input: &[u8],
     now: u64,
 ) -> Result<Effects, Failure> {
-    use Abi::UsdcCalls as Call;
     let call = <Call as alloy_sol_types::SolInterface>::abi_decode(input)
         .map_err(|_| Failure::Revert(""))?;
     match call {
@@ -66,9 +68,7 @@ pub(crate) fn call(
         Call::symbol(_) => Ok(view(Abi::symbolCall::abi_encode_returns(&"USDC".to_owned()))),
         Call::version(_) => Ok(view(Abi::versionCall::abi_encode_returns(&"2".to_owned()))),
         Call::decimals(_) => Ok(view(Abi::decimalsCall::abi_encode_returns(&6))),
-        Call::DOMAIN_SEPARATOR(_) => {
-            Ok(view(Abi::DOMAIN_SEPARATORCall::abi_encode_returns(&domain().separator())))
-        }
+        Call::DOMAIN_SEPARATOR(_) => Ok(view(domain().separator().to_vec())),
         Call::balanceOf(call) => Ok(word(U256::from(chain::account(db, call.account)?.usdc))),
         Call::nonces(call) => Ok(word(U256::from(chain::account(db, call.owner)?.permit_nonce))),
         Call::allowance(call) => Ok(word(allowance(db, call.owner, call.spender)?)),
@@ -77,18 +77,7 @@ pub(crate) fn call(
         }
         Call::transfer(call) => transfer(db, caller, call.to, call.value),
         Call::approve(call) => approve(db, caller, call.spender, call.value),
-        Call::transferFrom(call) => {
-            let allowed = allowance(db, call.from, caller)?;
-            let Some(left) = allowed.checked_sub(call.value) else {
-                return Err(Failure::Revert("ERC20: transfer amount exceeds allowance"));
-            };
-            let effects = transfer(db, call.from, call.to, call.value)?;
-            // An unlimited allowance stays unlimited.
-            if allowed != U256::MAX {
-                set_allowance(db, call.from, caller, left)?;
-            }
-            Ok(effects)
-        }
+        Call::transferFrom(call) => transfer_from(db, caller, &call),
         Call::permit_0(call) => {
             let signature = vrs(call.v, call.r, call.s);
             permit(db, (call.owner, call.spender, call.value, call.deadline), signature, now)
@@ -157,6 +146,23 @@ fn transfer(db: &Connection, from: Address, to: Address, value: U256) -> Result<
     put_account(db, to, &receiver)?;
     let mut effects = done(Abi::Transfer { from, to, value }.encode_log_data());
     effects.moved = (micros > 0).then_some((from, to, Usdc::from_micros(micros)));
+    Ok(effects)
+}
+
+fn transfer_from(
+    db: &Connection,
+    caller: Address,
+    call: &Abi::transferFromCall,
+) -> Result<Effects, Failure> {
+    let allowed = allowance(db, call.from, caller)?;
+    let Some(left) = allowed.checked_sub(call.value) else {
+        return Err(Failure::Revert("ERC20: transfer amount exceeds allowance"));
+    };
+    let effects = transfer(db, call.from, call.to, call.value)?;
+    // An unlimited allowance stays unlimited.
+    if allowed != U256::MAX {
+        set_allowance(db, call.from, caller, left)?;
+    }
     Ok(effects)
 }
 

@@ -186,7 +186,7 @@ fn decide(world: &World, db: &Connection, now: i64, call: &Call) -> Result<Step,
         if !same {
             return Err(reused());
         }
-        if relay.state != "payment_required" || relay.expires_at > now {
+        if !relay.has_lapsed(now) {
             return proceed(db, now, call, relay);
         }
     }
@@ -241,7 +241,7 @@ fn proceed(db: &Connection, now: i64, call: &Call, relay: Relay) -> Result<Step,
         return Ok(Step::Answer(json_response(status, body)));
     }
     match relay.state.as_str() {
-        "payment_required" if relay.expires_at <= now => Err(expired(&relay)),
+        "payment_required" if relay.has_lapsed(now) => Err(expired(&relay)),
         "payment_required" => {
             Ok(Step::Answer(relays::requirement(&relay, &call.listing).into_response()))
         }

@@ -54,7 +54,7 @@ pub(crate) async fn gateway_requests(
                 let expired = state == "payment_required" && expires_at <= now;
                 let role = if row.get::<_, String>(2)? == agent.id { "buyer" } else { "seller" };
                 Ok(json!({
-                    "id": if is_free { id.clone() } else { format!("gwr_{}", id.get(2..18).unwrap_or_default()) },
+                    "id": format!("gwr_{}", id.get(2..18).unwrap_or_default()),
                     "relay_request_id": (!is_free).then_some(&id),
                     "role": role,
                     "buyer_id": row.get::<_, String>(2)?,

@@ -158,7 +158,8 @@ pub(crate) fn owned(db: &Connection, id: &str, agent: &str) -> Result<Listing, A
 /// The listings that the world began with.
 pub(crate) fn seeded(db: &Connection) -> rusqlite::Result<Vec<Listing>> {
     db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM crochet_listings WHERE input_example <> '' ORDER BY created_at DESC, slug"
+        "SELECT {COLUMNS} FROM crochet_listings WHERE input_example <> ''
+         ORDER BY created_at DESC, slug"
     ))?
     .query_map([], row)?
     .collect()

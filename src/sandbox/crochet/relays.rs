@@ -78,8 +78,7 @@ pub(crate) struct Relay {
     price: Usdc,
     amount: String,
     deposit_address: String,
-    /// When it lapses.
-    pub(crate) expires_at: i64,
+    expires_at: i64,
     received: Usdc,
     /// `payment_required`, `pending`, `settled`, `executing`, `delivered`, `rejected`, `failed`.
     pub(crate) state: String,
@@ -88,6 +87,13 @@ pub(crate) struct Relay {
     /// When it was paid in full.
     pub(crate) paid_at: Option<i64>,
     seller: String,
+}
+
+impl Relay {
+    /// Whether it can no longer be paid. Once something arrived it stays open.
+    pub(crate) fn has_lapsed(&self, now: i64) -> bool {
+        self.state == "payment_required" && self.received == Usdc::ZERO && self.expires_at <= now
+    }
 }
 
 const COLUMNS: &str = "id, buyer, listing, body_sha256, idempotency_key, currency, micros, amount, \
@@ -223,14 +229,12 @@ pub(crate) fn finish(
     Ok(())
 }
 
-/// After a restart, calls that were with a seller start again, with the same request id.
+/// After a restart, paid calls that were with a seller start again, with the same request id.
 pub(crate) fn resume(db: &Connection) -> rusqlite::Result<()> {
-    db.execute(
-        "UPDATE crochet_relays SET state = CASE is_free WHEN 1 THEN 'failed' ELSE 'settled' END
-         WHERE state = 'executing'",
-        [],
-    )?;
-    Ok(())
+    db.execute_batch(
+        "DELETE FROM crochet_relays WHERE state = 'executing' AND is_free = 1;
+         UPDATE crochet_relays SET state = 'settled' WHERE state = 'executing';",
+    )
 }
 
 /// Books a transfer to a deposit address; answers whether it was one.

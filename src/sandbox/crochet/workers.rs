@@ -18,16 +18,14 @@ pub(crate) fn work(worker: &str, input: &Value) -> Result<Value, Value> {
         "schema_check" => schema_check(input),
         "sha256" => {
             let text = member_text(input, "text")?;
-            Ok(
-                json!({ "algorithm": "sha256", "bytes": text.len(), "hex": sha256_hex(text.as_bytes()) }),
-            )
+            let digest = sha256_hex(text.as_bytes());
+            Ok(json!({ "algorithm": "sha256", "bytes": text.len(), "hex": digest }))
         }
         "unit_conversion" => convert(input),
         "word_count" => {
             let text = member_text(input, "text")?;
-            Ok(
-                json!({ "words": text.split_whitespace().count(), "characters": text.chars().count() }),
-            )
+            let (words, characters) = (text.split_whitespace().count(), text.chars().count());
+            Ok(json!({ "words": words, "characters": characters }))
         }
         _ => Ok(text_statistics(member_text(input, "text")?)),
     }
@@ -70,7 +68,10 @@ fn text_statistics(text: &str) -> Value {
         "sentences": sentences,
         "lines": text.lines().count(),
         "mean_word_length": format!("{}.{}", mean_tenths / 10, mean_tenths % 10),
-        "most_frequent": top.iter().take(5).map(|(word, count)| json!({ "word": word, "count": count }))
+        "most_frequent": top
+            .iter()
+            .take(5)
+            .map(|(word, count)| json!({ "word": word, "count": count }))
             .collect::<Vec<_>>(),
     })
 }

@@ -83,18 +83,31 @@ async fn a_transfer_is_mined_when_it_is_due() {
     assert_eq!(block.unwrap()["transactions"], json!([hash]));
 }
 
+/// A change to a transaction.
+type Change = fn(&mut alloy_consensus::TxEip1559);
+
 #[tokio::test]
 async fn a_node_refuses_what_cannot_run() {
     let world = World::start().await;
     let usdc: Address = world.info.chain.usdc.parse().unwrap();
-    type Change = fn(&mut alloy_consensus::TxEip1559);
-    #[rustfmt::skip]
+    let ether = U256::from(10_u64.pow(18));
+    let dear: Change = |tx| tx.value = U256::from(10_u64.pow(18));
+    let cheap: Change = |tx| (tx.max_fee_per_gas, tx.max_priority_fee_per_gas) = (9, 1);
+    let short = format!(
+        "insufficient funds for gas * price + value: balance {ether}, tx cost {}, overshot {}",
+        ether + U256::from(1_000_000_000_000_u64),
+        1_000_000_000_000_u64
+    );
+    let cap = "max fee per gas less than block base fee: maxFeePerGas: 9, baseFee: 1000000";
+    let tip = "max priority fee per gas higher than max fee per gas";
+    let chain = "invalid chain id for signer: have 8453 want 84532";
+    let gas = "intrinsic gas too low: gas 20999, minimum needed 21000";
     let rows: [(Change, &str); 5] = [
-        (|tx| tx.chain_id = 8_453,                      "invalid chain id for signer: have 8453 want 84532"),
-        (|tx| tx.max_fee_per_gas = 999_999,             "max priority fee per gas higher than max fee per gas"),
-        (|tx| { tx.max_fee_per_gas = 9; tx.max_priority_fee_per_gas = 1; }, "max fee per gas less than block base fee: maxFeePerGas: 9, baseFee: 1000000"),
-        (|tx| tx.gas_limit = 20_999,                    "intrinsic gas too low: gas 20999, minimum needed 21000"),
-        (|tx| tx.value = U256::from(10_u64.pow(18)),    "insufficient funds for gas * price + value: balance 1000000000000000000, tx cost 1000001000000000000, overshot 1000000000000"),
+        (|tx| tx.chain_id = 8_453, chain),
+        (|tx| tx.max_fee_per_gas = 999_999, tip),
+        (cheap, cap),
+        (|tx| tx.gas_limit = 20_999, gas),
+        (dear, &short),
     ];
     for (change, expected) in rows {
         let raw = world.raw(0, usdc, Vec::new(), change);
@@ -274,7 +287,7 @@ async fn a_permit_allows_what_it_says() {
 #[tokio::test]
 async fn the_token_names_itself() {
     let world = World::start().await;
-    // Base Sepolia's own domain separator for USDC, computed with another implementation.
+    // What the contract on Base Sepolia answers.
     let separator = view(&world, Usdc::DOMAIN_SEPARATORCall {}.abi_encode()).await;
     assert_eq!(separator, "71f17a3b2ff373b803d70a5a07c046c1a2bc8e89c09ef722fcb047abe94c9818");
     assert!(view(&world, Usdc::decimalsCall {}.abi_encode()).await.ends_with("06"));

@@ -132,6 +132,18 @@ async fn delays_and_skews() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_is_served_all_the_same() {
+    let world = World::start().await;
+    world.fault(json!({ "marketplace": "crochet", "action": { "delay_ms": 200 } })).await;
+    let item = world.listing("free");
+    let hasty = world.calling(&item, &[]).timeout(Duration::from_millis(50));
+    assert!(world.send(hasty).await.unwrap_err().is_timeout());
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let history = world.get("/gateway-requests", &world.info.crochet.buyer.api_key).await;
+    assert_eq!(history["pagination"]["total"], 1);
+}
+
+#[tokio::test]
 async fn pending_pay_again_and_charge_then_fail() {
     let world = World::start().await;
     let item = world.listing("auto");

@@ -111,6 +111,9 @@ async fn too_little_stays_unpaid() {
         *received,
         json!({ "amount": "20000", "amount_usd": "0.02", "missing_usd": "0.03" })
     );
+    // What has received something stays open.
+    world.pass(600_000);
+    assert_eq!(world.retry(&item, &due.relay()).await.status, 402);
     world.pay_micros(&to, 30_000).await;
     world.pass(600);
     assert_eq!(world.retry(&item, &due.relay()).await.status, 200);

@@ -118,9 +118,9 @@ async fn endpoints_are_tested_and_secrets_rotated() {
     let secret = rotated.json["data"]["signing_secret"].as_str().unwrap();
     let tested = world.ask("POST", &path("/test"), &key, json!({})).await;
     assert_eq!(tested.json["data"]["ok"], true, "{tested:?}");
-    let (headers, sent) = seen.lock().unwrap()[0].clone();
+    let (headers, body) = seen.lock().unwrap()[0].clone();
     let timestamp = headers["x-crochet-timestamp"].to_str().unwrap();
-    assert_eq!(headers["x-crochet-signature"], sign(secret, timestamp, &sent));
+    assert_eq!(headers["x-crochet-signature"], sign(secret, timestamp, &body));
     let stranger = &world.info.crochet.buyer.api_key;
     for (method, rest) in [("GET", ""), ("PUT", ""), ("POST", "/test"), ("POST", "/rotate-secret")]
     {
