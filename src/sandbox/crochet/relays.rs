@@ -338,7 +338,7 @@ pub(crate) fn requirement(relay: &Relay, listing: &Listing) -> ApiError {
     if let Some(members) = payment.as_object_mut() {
         if relay.currency == Currency::Usdc.as_str() {
             members.insert("chain_id".to_owned(), json!(CHAIN_ID));
-            members.insert("token_address".to_owned(), json!(USDC));
+            members.insert("token_address".to_owned(), json!(USDC.to_string()));
         } else {
             members.insert("chain".to_owned(), json!("solana"));
         }

@@ -15,7 +15,7 @@ async fn a_paid_call_is_served_once() {
     assert_eq!(payment["amount_usd"], "0.05");
     assert_eq!(payment["currency"], "USDC");
     assert_eq!(payment["chain_id"], 84_532);
-    assert_eq!(payment["token_address"], "0x036cbd53842c5426634e7929541ec2318f3dcf7e");
+    assert_eq!(payment["token_address"], "0x036CbD53842c5426634e7929541eC2318f3dCF7e");
     let relay = due.relay();
 
     // Unpaid: the same requirement again, with or without the relay id.
