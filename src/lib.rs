@@ -4,5 +4,6 @@ pub mod marketplaces;
 pub mod money;
 pub mod os_keyring;
 pub mod private_file;
+pub mod sandbox;
 pub mod vault;
 pub mod wallet;
