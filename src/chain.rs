@@ -267,6 +267,17 @@ impl Chain {
             .ok_or_else(|| self.node.malformed("eth_getTransactionReceipt"))
     }
 
+    /// Whether the node has this transaction, in a block or waiting for one.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError`].
+    pub async fn knows(&self, hash: B256) -> Result<bool, ChainError> {
+        self.checked().await?;
+        let answer: Value = self.node.ask("eth_getTransactionByHash", json!([hash])).await?;
+        Ok(!answer.is_null())
+    }
+
     /// Asks once per process whether the node is on the expected chain.
     async fn checked(&self) -> Result<(), ChainError> {
         self.checked.get_or_try_init(|| async { self.chain_id().await.map(drop) }).await.copied()

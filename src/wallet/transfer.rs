@@ -145,6 +145,11 @@ impl Transfer {
             })
     }
 
+    /// Whether it could be signed by `wallet`, but for its nonce.
+    pub(crate) fn check_fields(&self, wallet: &Wallet) -> Result<(), TransferError> {
+        self.check(wallet.evm_signer()?.address())
+    }
+
     fn check(&self, own: Address) -> Result<(), TransferError> {
         let payee = |reason| Err(TransferError::Payee { to: self.to, reason });
         if pins::chain(self.chain_id).is_none_or(|chain| chain.usdc != self.usdc) {

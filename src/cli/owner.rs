@@ -1,0 +1,248 @@
+//! `haggle approve`, `deny`, `freeze`, `unfreeze`: the owner's word, while servers run.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    Failure, Report,
+    stores::{self, Place},
+};
+use crate::{
+    app::App,
+    clock::{rfc3339, wall_ms},
+    ids::PurchaseId,
+    journal::{self, Purchase},
+    money::Usdc,
+    spend::{
+        approvals::{self, APPROVAL_SECONDS},
+        word::{Word, owner_answers},
+    },
+    store::{self, Store},
+};
+
+/// The longest that a standing grant holds, in days.
+const GRANT_DAYS_MAX: u16 = 365;
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+
+/// The arguments of `approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The purchase, as `haggle purchases list` names it
+    #[arg(value_name = "ID")]
+    pub id: PurchaseId,
+    /// Also agree to what this seller asks for from now on, within --up-to and --for
+    #[arg(long, requires_all = ["up_to", "days"])]
+    pub seller: bool,
+    /// How much the seller may be paid in all without asking, in dollars
+    #[arg(long, value_name = "USD", requires = "seller")]
+    pub up_to: Option<Usdc>,
+    /// For how many days
+    #[arg(
+        long = "for", value_name = "DAYS", requires = "seller",
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(GRANT_DAYS_MAX))
+    )]
+    pub days: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `deny`.
+#[derive(Debug, Args)]
+pub struct DenyArgs {
+    /// The purchase, as `haggle purchases list` names it
+    #[arg(value_name = "ID")]
+    pub id: PurchaseId,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `freeze` and `unfreeze`.
+#[derive(Debug, Args)]
+pub struct FreezeArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Agrees to a purchase, and to its seller where that is asked for.
+///
+/// # Errors
+///
+/// Where there is no such purchase, or it does not wait for an answer.
+pub async fn approve(app: Arc<App>, args: ApproveArgs) -> Result<Report, Failure> {
+    let (place, _) = stores::with_purchase(&app, &args.id).await?;
+    let now = place.now;
+    let grant = args.up_to.zip(args.days).filter(|_| args.seller);
+    let word = match grant {
+        Some((up_to, days)) => {
+            Word::ApproveSeller { up_to, until: now + i64::from(days) * DAY_SECONDS }
+        }
+        None => Word::Approve,
+    };
+    let purchase = owner_answers(&place.store, &args.id, word, now).await?;
+    let until = rfc3339(now + APPROVAL_SECONDS);
+    if args.json {
+        let grant = grant.map(|(up_to, days)| json!({ "up_to_usd": up_to, "days": days }));
+        return Ok(Report::json(&json!({
+            "purchase_id": purchase.id, "state": purchase.state, "approved_until": until,
+            "grant": grant,
+        })));
+    }
+    let mut text = what(&purchase);
+    let _ = writeln!(text, "Approved until {until}. Nothing is paid yet.");
+    if let Some((up_to, days)) = grant {
+        let seller = &purchase.seller_id;
+        let _ = writeln!(
+            text,
+            "The seller {seller} may be paid up to {up_to} USD in all for {days} days without \
+             asking; your limits for one purchase and for a day stay."
+        );
+    }
+    let _ = writeln!(
+        text,
+        "Tell the agent to go on: it calls {} with purchase_id {}.",
+        purchase.rail.resume_tool(),
+        purchase.id
+    );
+    Ok(Report::text(text))
+}
+
+/// Refuses a purchase.
+///
+/// # Errors
+///
+/// As [`approve`].
+pub async fn deny(app: Arc<App>, args: DenyArgs) -> Result<Report, Failure> {
+    let (place, _) = stores::with_purchase(&app, &args.id).await?;
+    let purchase = owner_answers(&place.store, &args.id, Word::Deny, place.now).await?;
+    if args.json {
+        let (id, state) = (&purchase.id, purchase.state);
+        return Ok(Report::json(&json!({ "purchase_id": id, "state": state })));
+    }
+    Ok(Report::text(format!("{}Denied. Nothing was paid for it.", what(&purchase))))
+}
+
+/// What a purchase is, for the person who answers.
+fn what(purchase: &Purchase) -> String {
+    let input: String = String::from_utf8_lossy(&purchase.body).chars().take(400).collect();
+    format!(
+        "{}\n  pays    up to {} USD, all fees included (listed for {} USD)\n  to      {} ({})\n  \
+         for     {} ({})\n  input   {input}\n",
+        purchase.id,
+        purchase.max_total,
+        purchase.price,
+        purchase.seller_name,
+        purchase.seller_id,
+        purchase.item_name,
+        purchase.item_id,
+    )
+}
+
+/// Stops all spending, in every store of the data directory.
+///
+/// # Errors
+///
+/// Where a store fails; the others are stopped all the same.
+pub async fn freeze(app: Arc<App>, args: FreezeArgs) -> Result<Report, Failure> {
+    let mut places = stores::all(&app).await?;
+    if !places.iter().any(|place| place.name() == "live.db") {
+        // A server that is about to make it finds it stopped.
+        let store = Store::at(app.settings().data_dir.join("live.db"));
+        places.push(Place { store, now: wall_ms() / 1000, own: false });
+    }
+    let (mut open, mut failed) = (Vec::new(), None);
+    for place in &places {
+        let now = place.now;
+        let stopped = place.store.transact(move |db| {
+            approvals::freeze(db, "owner", now)?;
+            journal::open_ids(db)
+        });
+        match stopped.await {
+            Ok(ids) => open.extend(ids),
+            Err(error) => failed = failed.or(Some((place.name(), error))),
+        }
+    }
+    if let Some((name, error)) = failed {
+        return Err(Failure::store(format!("{name} is not stopped: {error}")));
+    }
+    if args.json {
+        return Ok(Report::json(&json!({ "frozen": true, "open_purchases": open })));
+    }
+    let mut text =
+        "All spending is stopped, live and in the sandbox, in every process, from now on.\n"
+            .to_owned();
+    if !open.is_empty() {
+        let _ = writeln!(
+            text,
+            "{} purchases are open: what was sent before cannot be called back, and is still asked \
+             about. `haggle purchases list` shows them.",
+            open.len()
+        );
+    }
+    text.push_str("`haggle unfreeze` allows it again.\n");
+    Ok(Report::text(text))
+}
+
+/// Allows spending again in every store that the owner alone has stopped; what was found wrong is
+/// accepted only in the store of the mode in force.
+///
+/// # Errors
+///
+/// Where a store fails.
+pub async fn unfreeze(app: Arc<App>, args: FreezeArgs) -> Result<Report, Failure> {
+    let mut text = String::new();
+    let (mut stores, mut kept) = (Vec::new(), false);
+    for place in stores::all(&app).await? {
+        let (name, own) = (place.name(), place.own);
+        let (reasons, missing, accepted) = place
+            .store
+            .transact(move |db| {
+                let (reasons, missing) = (approvals::frozen(db)?, store::missing_lines(db)?);
+                let harmless = missing == 0 && reasons.iter().all(|reason| reason == "owner");
+                if own || harmless {
+                    approvals::unfreeze(db)?;
+                }
+                Ok((reasons, missing, own || harmless))
+            })
+            .await?;
+        kept |= !accepted;
+        accepts(&mut text, &name, &reasons, missing, accepted);
+        stores.push(json!({ "store": name, "frozen": !accepted, "reasons": reasons,
+            "missing_journal_lines": missing }));
+    }
+    if args.json {
+        return Ok(Report::json(&json!({ "frozen": kept, "stores": stores })));
+    }
+    if !kept {
+        text.push_str("Spending is allowed, within your limits.\n");
+    }
+    Ok(Report::text(text))
+}
+
+/// Says what unfreezing a store takes for right.
+fn accepts(text: &mut String, name: &str, reasons: &[String], missing: i64, accepted: bool) {
+    let conflict = reasons.iter().any(|reason| reason == "instance_conflict");
+    let verb = if accepted { "accepted" } else { "still stopped" };
+    if conflict {
+        let _ = writeln!(
+            text,
+            "{name}: {verb}: payments from its wallet that it did not make. If they were not \
+             yours, move the money to a new wallet."
+        );
+    }
+    if missing > 0 {
+        let _ = writeln!(
+            text,
+            "{name}: {verb}: {missing} lines of the journal are gone. What they spent no longer \
+             counts, and a purchase in them can be made twice."
+        );
+    }
+    if !accepted {
+        let flag = if name == "live.db" { "--marketplaces crochet" } else { "--sandbox" };
+        let _ = writeln!(text, "To accept it: haggle unfreeze {flag}");
+    }
+}

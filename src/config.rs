@@ -1,0 +1,141 @@
+//! Settings: what the owner decides, read once from flags, environment and a file, in this order.
+//!
+//! Secrets come from the environment, from private files and from the store, never from the
+//! configuration file.
+
+pub mod env;
+pub mod file;
+pub mod load;
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    marketplaces::Marketplace,
+    private_file::{self, FileError},
+    spend::policy::Policy,
+    tools::Profile,
+};
+
+/// Everything that is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Sandbox or live; never both.
+    pub mode: Mode,
+    /// Where the store is.
+    pub data_dir: PathBuf,
+    /// The marketplaces in use.
+    pub marketplaces: Vec<Marketplace>,
+    /// The profiles whose tools are offered; `market` is always among them.
+    pub profiles: Vec<Profile>,
+    /// Whether only tools that read are offered.
+    pub read_only: bool,
+    /// What may be spent.
+    pub policy: Policy,
+    /// Crochet's settings.
+    pub crochet: CrochetSettings,
+    /// The wallet's settings.
+    pub wallet: WalletSettings,
+    /// The chain's settings.
+    pub chain: ChainSettings,
+    /// Where the store's key comes from.
+    pub vault: VaultSettings,
+}
+
+/// Sandbox or live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The sandbox: at this admin URL, or shared by the processes of the data directory.
+    Sandbox {
+        /// The `admin_url` of a running `haggle sandbox`.
+        url: Option<String>,
+    },
+    /// The real marketplaces.
+    Live,
+}
+
+impl Mode {
+    /// Its name in results.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sandbox { .. } => "sandbox",
+            Self::Live => "live",
+        }
+    }
+}
+
+/// Crochet's settings. Source of the names: protocols/crochet.md §1.
+#[derive(Clone, Debug)]
+pub struct CrochetSettings {
+    /// The API's root.
+    pub api_url: String,
+    /// The account's key; otherwise the store's.
+    pub api_key: Option<SecretString>,
+    /// The secret that forwarded requests are signed with; otherwise the store's, by listing.
+    pub signing_secret: Option<SecretString>,
+}
+
+/// The API root of the real Crochet.
+pub const CROCHET_API_URL: &str = "https://getcrochet.ai/api/v1";
+
+/// Where the wallet's keys come from.
+#[derive(Clone, Debug, Default)]
+pub struct WalletSettings {
+    /// An EVM key, hexadecimal.
+    pub private_key: Option<SecretString>,
+    /// The address that the EVM key must have.
+    pub address: Option<String>,
+    /// A Web3 V3 keystore; its passphrase is the vault's.
+    pub keystore: Option<PathBuf>,
+    /// A Solana key: base58, or the JSON array of the Solana command line.
+    pub solana_key: Option<SecretString>,
+}
+
+/// The chain that payments are made on.
+#[derive(Clone, Debug, Default)]
+pub struct ChainSettings {
+    /// 8453 or 84532; by default 8453 in live mode. The sandbox is 84532.
+    pub chain_id: Option<u64>,
+    /// Its node; by default a public one.
+    pub rpc_url: Option<String>,
+}
+
+/// Where the store's key comes from.
+#[derive(Clone, Debug, Default)]
+pub struct VaultSettings {
+    /// A file with a passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// Whether the operating system's keyring is left alone.
+    pub no_keyring: bool,
+}
+
+/// Why there is no passphrase.
+#[derive(Debug, thiserror::Error)]
+pub enum PassphraseError {
+    /// No file is configured.
+    #[error("no passphrase is configured: set HAGGLE_PASSPHRASE_FILE to a file that holds it")]
+    NotConfigured,
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file holds no text.
+    #[error("the passphrase file must hold text")]
+    Unfit,
+}
+
+/// The passphrase of this file, without the line end that editors add.
+///
+/// # Errors
+///
+/// [`PassphraseError`].
+pub fn passphrase(file: Option<&Path>) -> Result<SecretString, PassphraseError> {
+    let bytes = private_file::read(file.ok_or(PassphraseError::NotConfigured)?)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| PassphraseError::Unfit)?;
+    let passphrase = SecretString::from(text.trim_end_matches(['\n', '\r']));
+    if passphrase.expose_secret().is_empty() {
+        return Err(PassphraseError::Unfit);
+    }
+    Ok(passphrase)
+}

@@ -1,0 +1,162 @@
+//! The settings of each part: limits, Crochet, wallet, chain, vault.
+
+use std::path::PathBuf;
+
+use alloy_primitives::Address;
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::{LoadError, MASK, Origin, OwnSecrets, Picker};
+use crate::{
+    config::{
+        CROCHET_API_URL, ChainSettings, CrochetSettings, Mode, VaultSettings, WalletSettings,
+        env::Variable,
+    },
+    marketplaces::crochet::may_be_reached,
+    spend::policy::Policy,
+    wallet::pins,
+};
+
+impl Picker<'_> {
+    /// The mode's own limits, with those of the file over them.
+    pub(super) fn policy(&mut self, mode: &Mode, file: &toml::Table) -> Policy {
+        let base = match mode {
+            Mode::Live => Policy::default(),
+            Mode::Sandbox { .. } => Policy::sandbox(),
+        };
+        // The limits and the file were read before: neither conversion fails.
+        let mut limits = toml::Table::try_from(&base).unwrap_or_default();
+        limits.extend(file.clone());
+        for (name, value) in &limits {
+            let origin = if file.contains_key(name) { Origin::File } else { Origin::Default };
+            let shown = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            self.note(&format!("policy.{name}"), shown.trim(), origin);
+        }
+        limits.try_into().unwrap_or(base)
+    }
+
+    pub(super) fn crochet(
+        &mut self,
+        file: Option<String>,
+        own: OwnSecrets,
+    ) -> Result<CrochetSettings, LoadError> {
+        let api_url = if let Some((url, origin)) = self.text(Variable::CrochetApiUrl, file) {
+            reachable("crochet.api_url", url, &origin)?
+        } else {
+            self.note("crochet.api_url", CROCHET_API_URL, Origin::Default);
+            CROCHET_API_URL.to_owned()
+        };
+        let loaded = own != OwnSecrets::None;
+        let api_key = self.secret(Variable::CrochetApiKey, loaded).map(|key| bearer(&key));
+        if api_key.as_ref().is_some_and(|key| !key.expose_secret().bytes().all(is_header_byte)) {
+            return Err(LoadError::Value {
+                setting: "crochet.api_key",
+                origin: Origin::Environment(Variable::CrochetApiKey),
+                problem: "has characters that no key has",
+            });
+        }
+        let signing_secret = self.secret(Variable::CrochetSigningSecret, loaded);
+        Ok(CrochetSettings { api_url, api_key, signing_secret })
+    }
+
+    pub(super) fn wallet(
+        &mut self,
+        address: Option<String>,
+        keystore: Option<PathBuf>,
+        own: OwnSecrets,
+    ) -> Result<WalletSettings, LoadError> {
+        let loaded = own != OwnSecrets::None;
+        let private_key = self.secret(Variable::AgentPrivateKey, loaded);
+        let solana_key = self.secret(Variable::SolanaKey, loaded);
+        if own == OwnSecrets::None {
+            return Ok(WalletSettings::default());
+        }
+        let from_file = own == OwnSecrets::All;
+        let address = self.text(Variable::AgentWalletAddress, address.filter(|_| from_file));
+        if let Some((address, origin)) = &address
+            && address.parse::<Address>().is_err()
+        {
+            let problem = "must be an address: 0x and 40 hex digits";
+            return Err(LoadError::Value {
+                setting: "wallet.address",
+                origin: origin.clone(),
+                problem,
+            });
+        }
+        let keystore = keystore.filter(|_| from_file);
+        let keystore = self.path("wallet.keystore", None, Variable::Keystore, keystore);
+        let address = address.map(|(address, _)| address);
+        Ok(WalletSettings { private_key, address, keystore, solana_key })
+    }
+
+    pub(super) fn chain(
+        &mut self,
+        file_id: Option<u64>,
+        file_url: Option<String>,
+    ) -> Result<ChainSettings, LoadError> {
+        let chain_id = match self.text(Variable::ChainId, file_id.map(|id| id.to_string())) {
+            Some((id, origin)) => {
+                let problem = "must be 8453 (Base) or 84532 (Base Sepolia)";
+                let known = id.parse().ok().filter(|id| pins::chain(*id).is_some());
+                let value = LoadError::Value { setting: "chain.chain_id", origin, problem };
+                Some(known.ok_or(value)?)
+            }
+            None => None,
+        };
+        let rpc_url = match self.text(Variable::BaseRpcUrl, file_url) {
+            Some((url, origin)) => Some(reachable("chain.rpc_url", url, &origin)?),
+            None => None,
+        };
+        if let Some(entry) = self.entries.last_mut().filter(|e| e.setting == "chain.rpc_url") {
+            MASK.clone_into(&mut entry.value);
+        }
+        Ok(ChainSettings { chain_id, rpc_url })
+    }
+
+    pub(super) fn vault(
+        &mut self,
+        passphrase_file: Option<PathBuf>,
+        file: Option<bool>,
+    ) -> Result<VaultSettings, LoadError> {
+        let variable = Variable::PassphraseFile;
+        let passphrase_file = self.path("vault.passphrase_file", None, variable, passphrase_file);
+        let variable = Variable::NoKeyring;
+        let no_keyring = match self.text(variable, file.map(|off| off.to_string())) {
+            None => {
+                self.note(variable.setting(), false, Origin::Default);
+                false
+            }
+            Some((word, origin)) => match word.as_str() {
+                "1" | "true" | "yes" => true,
+                "0" | "false" | "no" => false,
+                _ => {
+                    let problem = "must be 1 or 0";
+                    return Err(LoadError::Value { setting: variable.setting(), origin, problem });
+                }
+            },
+        };
+        Ok(VaultSettings { passphrase_file, no_keyring })
+    }
+}
+
+fn reachable(setting: &'static str, url: String, origin: &Origin) -> Result<String, LoadError> {
+    if Url::parse(&url).is_ok_and(|url| may_be_reached(&url)) {
+        return Ok(url);
+    }
+    let problem = "must be an https URL, or http on this machine";
+    Err(LoadError::Value { setting, origin: origin.clone(), problem })
+}
+
+/// The whole value of `Authorization`.
+fn bearer(key: &SecretString) -> SecretString {
+    let text = key.expose_secret();
+    let bare = match text.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+        _ => text,
+    };
+    format!("Bearer {bare}").into()
+}
+
+const fn is_header_byte(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}

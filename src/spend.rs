@@ -1,0 +1,459 @@
+//! The gate for money. Every payment of every marketplace goes through [`Spending::pay`]: policy →
+//! approval → instrument checked against what was approved → budget reserved and journal line synced
+//! → sent → settled or unknown. Nothing pays in another way.
+//!
+//! Invariants:
+//!
+//! 1. A byte that can move money leaves only in state `submitted`, which is on disk by then.
+//! 2. One purchase has one live instrument; the same one may be sent again, another never.
+//! 3. From `submitted` on, nothing that happens to the caller ends the payment: it runs in a task of
+//!    its own, which the program waits for when it ends.
+//! 4. What may have been paid counts as spent until it is known to be dead.
+
+pub mod approvals;
+mod drive;
+pub mod evm;
+mod plan;
+pub mod policy;
+mod refusals;
+mod reserve;
+pub mod word;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use serde_json::{Value, json};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use plan::{PlanRequest, Repeat};
+pub use word::owner_says;
+
+use crate::{
+    clock::Clock,
+    error::{Code, Error, MoneyMoved},
+    ids::PurchaseId,
+    journal::{self, Delivery, Purchase, Rail, State},
+    money::Usdc,
+    owner::{Outcome, Owner},
+    recovery::NextCall,
+    spend::policy::Policy,
+    store::{Store, leases::Lease},
+};
+
+/// How long a caller is kept waiting for a payment and its delivery.
+pub const PAY_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long a call stays with a purchase.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// With a payment and a delivery, before the caller is told to come back.
+    pub follow: Duration,
+    /// With a payment whose answer was lost, before it is called unknown.
+    pub unknown: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { follow: Duration::from_secs(90), unknown: Duration::from_secs(6) }
+    }
+}
+
+/// How long another process is waited for that works on the same purchase or account.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(30);
+const LEASE_POLL: Duration = Duration::from_millis(50);
+
+/// How one rail pays. Each is made from the journal's purchase alone, so that it can go on after a
+/// restart.
+pub trait Payment: Send + Sync + std::fmt::Debug {
+    /// Fetches the instrument. Nothing it sends can move money.
+    fn prepare<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Prepared, Error>>;
+
+    /// What the instrument is known by, signed from the fields of the journal: added to the
+    /// instrument before it is sent, so that it can be looked up by anyone.
+    ///
+    fn seal<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Value, Error>>;
+
+    /// Sends exactly the instrument of the journal.
+    fn send<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Fate>;
+
+    /// Asks what became of it. Sends nothing that can move money.
+    fn look_up<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Fate, Error>>;
+
+    /// Collects what was paid for. Safe to repeat.
+    fn collect<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Collected, Error>>;
+}
+
+/// What stands ready to be paid.
+#[derive(Debug)]
+pub enum Prepared {
+    /// It cost nothing: here it is.
+    Served(Answer),
+    /// We pay it.
+    Pay(Instrument),
+    /// Someone with another wallet has to pay it.
+    External(Instrument),
+}
+
+/// What a payment is made from.
+#[derive(Clone, Debug)]
+pub struct Instrument {
+    /// The marketplace's name for it.
+    pub reference: String,
+    /// What it costs, in dollars, fees included.
+    pub amount: Usdc,
+    /// What is paid in.
+    pub asset: String,
+    /// The chain it is paid on; 0 where that has no number.
+    pub chain_id: u64,
+    /// The rest, as the rail wants it back.
+    pub details: Value,
+    /// The route and key that it was fetched with, where they changed.
+    pub rerouted: Option<(String, String)>,
+    /// The account that pays, and the next nonce that the chain expects of it.
+    pub account: Option<(String, u64)>,
+}
+
+/// What became of an instrument.
+#[derive(Debug)]
+pub enum Fate {
+    /// It moved the money.
+    Paid,
+    /// It did not and never will; why.
+    Dead(String),
+    /// It is on its way.
+    Pending,
+    /// Nobody can say; why.
+    Unknown(String),
+}
+
+/// What was bought.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status it came with.
+    pub status: u16,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
+/// What collecting led to.
+#[derive(Debug)]
+pub enum Collected {
+    /// Here it is.
+    Delivered(Answer),
+    /// Not yet.
+    Pending,
+    /// The marketplace has seen no payment so far.
+    Unpaid,
+    /// The seller failed, and will not do better.
+    Failed(Error, Option<Answer>),
+}
+
+type Running = Shared<BoxFuture<'static, Result<Purchase, Error>>>;
+
+/// The gate.
+#[derive(Debug)]
+pub struct Spending {
+    store: Store,
+    clock: Clock,
+    policy: Policy,
+    patience: Patience,
+    instance: String,
+    rails: HashMap<Rail, Arc<dyn Payment>>,
+    running: Mutex<HashMap<(PurchaseId, bool), Running>>,
+    tasks: TaskTracker,
+}
+
+impl Spending {
+    /// A gate on this store.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        policy: Policy,
+        patience: Patience,
+        rails: HashMap<Rail, Arc<dyn Payment>>,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
+        let instance = PurchaseId::from_random(random()).to_string();
+        let running = Mutex::default();
+        Arc::new(Self { store, clock, policy, patience, instance, rails, running, tasks })
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Makes a purchase, or goes on with the one that the request is.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stops it, with the purchase and whether money moved.
+    pub async fn pay(
+        self: &Arc<Self>,
+        owner: &Owner,
+        request: PlanRequest,
+    ) -> Result<Outcome<Purchase>, Error> {
+        let purchase = self.plan(owner, request).await?;
+        self.go_on(owner, purchase).await
+    }
+
+    /// Goes on with a purchase from wherever it stands.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::pay`]; [`Code::NotFound`] where the caller has no such purchase.
+    pub async fn resume(
+        self: &Arc<Self>,
+        owner: &Owner,
+        id: &PurchaseId,
+    ) -> Result<Outcome<Purchase>, Error> {
+        let purchase = self.find(id, &owner.principal).await?;
+        self.go_on(owner, purchase).await
+    }
+
+    /// A purchase of this principal.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`] where there is none.
+    pub async fn find(&self, id: &PurchaseId, principal: &str) -> Result<Purchase, Error> {
+        let (wanted, who) = (id.clone(), principal.to_owned());
+        let found = self.store.with(move |db| journal::find(db, &wanted, Some(&who))).await;
+        // Of a purchase that cannot be read nobody knows whether it was paid.
+        found.map_err(|error| error.at_least(MoneyMoved::Maybe).purchase(id))?.ok_or_else(|| {
+            Error::new(Code::NotFound, format!("there is no purchase {id}")).next(NextCall::new(
+                "market_list_purchases",
+                json!({}),
+                "lists the purchases there are",
+            ))
+        })
+    }
+
+    async fn go_on(
+        self: &Arc<Self>,
+        owner: &Owner,
+        purchase: Purchase,
+    ) -> Result<Outcome<Purchase>, Error> {
+        if purchase.is_over() {
+            return Self::finished(purchase).map(Outcome::Done);
+        }
+        let moved = purchase.money_moved();
+        let authorized = self.authorize(owner, purchase).await;
+        let purchase = match authorized.map_err(|error| error.at_least(moved))? {
+            Outcome::Done(purchase) => purchase,
+            Outcome::Ask(question) => return Ok(Outcome::Ask(question)),
+        };
+        let id = purchase.id.clone();
+        let running = self.run(&id, Work::Pay { cancelled: owner.cancelled.clone() });
+        let waited = tokio::select! {
+            done = running => done,
+            () = owner.cancelled.cancelled() => Err(self.still_running(&id).await),
+            () = tokio::time::sleep(PAY_TIMEOUT) => Err(self.still_running(&id).await),
+        };
+        Self::finished(waited?).map(Outcome::Done)
+    }
+
+    /// Asks the marketplace what became of a purchase. Sends nothing that can move money.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::find`], and whatever asking fails with.
+    pub async fn check(
+        self: &Arc<Self>,
+        id: &PurchaseId,
+        principal: &str,
+    ) -> Result<Purchase, Error> {
+        let purchase = self.find(id, principal).await?;
+        if !asks_something(&purchase) {
+            return Ok(purchase);
+        }
+        match tokio::time::timeout(PAY_TIMEOUT, self.run(id, Work::Ask)).await {
+            Ok(done) => done,
+            Err(_) => Err(self.still_running(id).await),
+        }
+    }
+
+    /// Asks about every open purchase: after a start, and when the owner wants it.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    pub async fn check_all(self: &Arc<Self>) -> Result<Vec<Result<Purchase, Error>>, Error> {
+        let mut asked = Vec::new();
+        for id in self.store.with(|db| journal::open_ids(db)).await? {
+            asked.push(self.run(&id, Work::Ask).await);
+        }
+        Ok(asked)
+    }
+
+    /// Runs the work on a purchase in a task of its own. A second caller with the same work gets the
+    /// same outcome.
+    fn run(self: &Arc<Self>, id: &PurchaseId, work: Work) -> Running {
+        let key = (id.clone(), matches!(work, Work::Pay { .. }));
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = running.get(&key) {
+            return shared.clone();
+        }
+        let (gate, own, ended) = (self.clone(), id.clone(), key.clone());
+        let task = self.tasks.spawn(async move {
+            // Dropped however the task ends, a panic included.
+            let _forget = Forget { gate: gate.clone(), key: ended };
+            gate.exclusively(&own, &work).await
+        });
+        let own = id.clone();
+        let shared = async move {
+            task.await.unwrap_or_else(|_| {
+                tracing::error!(purchase = %own, "a payment's task broke");
+                Err(Error::new(Code::Internal, format!("the work on {own} broke"))
+                    .money(MoneyMoved::Maybe)
+                    .purchase(&own)
+                    .next(check_call(&own)))
+            })
+        }
+        .boxed()
+        .shared();
+        running.insert(key, shared.clone());
+        shared
+    }
+
+    /// Does the work while no other process can, or waits for the one that does.
+    async fn exclusively(
+        self: &Arc<Self>,
+        id: &PurchaseId,
+        work: &Work,
+    ) -> Result<Purchase, Error> {
+        // Where the store fails here, an earlier call may have paid.
+        let unread = |error: Error| error.at_least(MoneyMoved::Maybe).purchase(id);
+        let lease = self.lease(&format!("purchase:{id}")).await.map_err(unread)?;
+        let Some(_lease) = lease else {
+            return Err(self.still_running(id).await);
+        };
+        let wanted = id.clone();
+        let found = self.store.with(move |db| journal::find(db, &wanted, None)).await;
+        let found = found.map_err(unread)?;
+        let purchase =
+            found.ok_or_else(|| Error::new(Code::NotFound, format!("no purchase {id}")))?;
+        match work {
+            Work::Pay { cancelled } => self.drive(purchase, cancelled).await,
+            Work::Ask => self.ask(purchase).await,
+        }
+    }
+
+    /// A lease of the store for this task alone, waited for; `None` where another keeps it.
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, Error> {
+        let holder = format!("{}:{}", self.instance, PurchaseId::from_random(random()));
+        let waited = tokio::time::timeout(LEASE_TIMEOUT, async {
+            loop {
+                if let Some(lease) = Lease::take(&self.store, name, &holder).await? {
+                    return Ok(lease);
+                }
+                tokio::time::sleep(LEASE_POLL).await;
+            }
+        });
+        match waited.await {
+            Ok(lease) => lease.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The purchase, or the failure that its end is.
+    fn finished(purchase: Purchase) -> Result<Purchase, Error> {
+        match (purchase.state, purchase.delivery) {
+            (State::Failed, _) | (_, Delivery::Failed) => Err(refusals::why_it_failed(&purchase)),
+            _ => Ok(purchase),
+        }
+    }
+
+    /// What is said when the work goes on without the caller.
+    async fn still_running(&self, id: &PurchaseId) -> Error {
+        let wanted = id.clone();
+        let now = self.store.with(move |db| journal::find(db, &wanted, None)).await;
+        let state = now.ok().flatten();
+        let moved = state.as_ref().map_or(MoneyMoved::Maybe, Purchase::money_moved);
+        // The task may submit at any moment from here on.
+        let moved = if moved == MoneyMoved::No { MoneyMoved::Maybe } else { moved };
+        let resume = state.map_or("crochet_resume_call", |purchase| purchase.rail.resume_tool());
+        Error::new(Code::PaymentPending, format!("the purchase {id} is still under way"))
+            .money(moved)
+            .purchase(id)
+            .next(NextCall::new(
+                resume,
+                json!({ "purchase_id": id }),
+                "goes on waiting for this purchase; pays nothing again",
+            ))
+    }
+}
+
+/// Takes a task off the list of those that run.
+struct Forget {
+    gate: Arc<Spending>,
+    key: (PurchaseId, bool),
+}
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.gate.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// What is to be done for a purchase.
+#[derive(Debug)]
+enum Work {
+    /// Everything up to the delivery.
+    Pay {
+        /// Fires when the caller gave up; heeded until something is sent.
+        cancelled: CancellationToken,
+    },
+    /// Asking alone.
+    Ask,
+}
+
+fn asks_something(purchase: &Purchase) -> bool {
+    matches!(
+        purchase.state,
+        State::Reserved | State::Submitted | State::Unknown | State::AwaitingExternal
+    )
+}
+
+impl Rail {
+    /// The tool that goes on with a purchase of this rail.
+    #[must_use]
+    pub const fn resume_tool(self) -> &'static str {
+        match self {
+            Self::CrochetGateway => "crochet_resume_call",
+        }
+    }
+}
+
+/// The call that asks about a purchase.
+#[must_use]
+pub fn check_call(id: &PurchaseId) -> NextCall {
+    NextCall::new(
+        "market_check_purchase",
+        json!({ "purchase_id": id }),
+        "asks the marketplace what became of it; pays nothing",
+    )
+}
+
+/// The call that goes on with a purchase.
+#[must_use]
+pub fn resume_call(purchase: &Purchase, why: &str) -> NextCall {
+    NextCall::new(purchase.rail.resume_tool(), json!({ "purchase_id": purchase.id }), why)
+}
+
+/// Sixteen random bytes.
+#[must_use]
+pub fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    // The operating system's generator does not fail once it has been seeded.
+    let _ = getrandom::fill(&mut bytes);
+    bytes
+}

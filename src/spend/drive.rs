@@ -1,0 +1,447 @@
+//! From `approved` to the delivery. Each step leaves the journal in a state that the next process can
+//! go on from.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Answer, Collected, Fate, Instrument, Payment, Prepared, Spending, approvals, check_call,
+    refusals::{
+        approval_required, awaiting_external, not_delivered_yet, not_settled, price_changed,
+        unanswered,
+    },
+    reserve::{release, reserve, stopped},
+    resume_call,
+};
+use crate::{
+    error::{Code, Error, MoneyMoved},
+    ids::PurchaseId,
+    journal::{self, Delivery, Purchase, State},
+    money::Usdc,
+    recovery::NextAction,
+};
+
+const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+
+impl Spending {
+    fn rail(&self, purchase: &Purchase) -> Result<&dyn Payment, Error> {
+        self.rails.get(&purchase.rail).map(AsRef::as_ref).ok_or_else(|| {
+            Error::new(
+                Code::WrongState,
+                format!("{} is not in use in this process", purchase.marketplace),
+            )
+            .purchase(&purchase.id)
+        })
+    }
+
+    /// Everything from `approved` to the delivery.
+    pub(super) async fn drive(
+        &self,
+        mut purchase: Purchase,
+        cancelled: &CancellationToken,
+    ) -> Result<Purchase, Error> {
+        loop {
+            if purchase.is_over() {
+                return Ok(purchase);
+            }
+            let (id, moved) = (purchase.id.clone(), purchase.money_moved());
+            // Whatever fails on the way to a purchase that may be paid does not say `no`.
+            purchase = self
+                .step(purchase, cancelled)
+                .await
+                .map_err(|error| error.at_least(moved).purchase_or(&id))?;
+        }
+    }
+
+    async fn step(
+        &self,
+        purchase: Purchase,
+        cancelled: &CancellationToken,
+    ) -> Result<Purchase, Error> {
+        let rail = self.rail(&purchase)?;
+        match purchase.state {
+            State::Planned | State::AwaitingApproval => Err(approval_required(&purchase)),
+            State::Approved => self.fix(rail, purchase, cancelled).await,
+            State::Reserved => self.submit(rail, purchase, cancelled).await,
+            State::Submitted | State::Unknown => self.follow_or_resend(rail, purchase).await,
+            State::AwaitingExternal => self.await_external(rail, purchase).await,
+            State::Settled => self.collect(rail, purchase).await,
+            State::Failed => Ok(purchase),
+        }
+    }
+
+    /// Fetches the instrument, checks it against the envelope and reserves for it.
+    async fn fix(
+        &self,
+        rail: &dyn Payment,
+        purchase: Purchase,
+        cancelled: &CancellationToken,
+    ) -> Result<Purchase, Error> {
+        let prepared = match rail.prepare(&purchase).await {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(self.not_prepared(purchase, error).await?),
+        };
+        let (instrument, external) = match prepared {
+            Prepared::Served(answer) => return self.served(purchase, answer).await,
+            Prepared::Pay(instrument) => (instrument, false),
+            Prepared::External(instrument) => (instrument, true),
+        };
+        if instrument.amount > purchase.max_total {
+            let error = price_changed(&purchase, instrument.amount);
+            return Err(self.not_prepared(purchase, error).await?);
+        }
+        let Some((account, _)) = instrument.account.clone() else {
+            return self.reserve(purchase, instrument, external).await;
+        };
+        // Held until the payment's fate is known, or given up on: an account makes one at a time.
+        let lock = format!("account:{}:{account}", instrument.chain_id);
+        let Some(_lease) = self.lease(&lock).await? else {
+            return Err(Error::new(Code::Conflict, "the wallet is paying something else just now")
+                .purchase(&purchase.id)
+                .next(resume_call(&purchase, "goes on when the wallet is free")));
+        };
+        self.clear_account(&account, instrument.chain_id, &purchase.id).await?;
+        let reserved = self.reserve(purchase, instrument, false).await?;
+        self.submit(rail, reserved, cancelled).await
+    }
+
+    /// Nothing was paid. What can never succeed ends the purchase; anything else leaves it as it is.
+    async fn not_prepared(&self, purchase: Purchase, error: Error) -> Result<Error, Error> {
+        let error = error.purchase(&purchase.id).money(MoneyMoved::No);
+        let later = matches!(
+            error.code,
+            Code::UpstreamUnavailable
+                | Code::UpstreamMalformed
+                | Code::UpstreamTooLarge
+                | Code::RateLimited
+                | Code::TlsFailed
+                | Code::EgressBlocked
+                | Code::ChainUnavailable
+                | Code::InsufficientFunds
+                | Code::ClockUntrusted
+                | Code::NotRegistered
+                | Code::Unauthorized
+                | Code::StoreUnavailable
+                | Code::PaymentPending
+                | Code::Expired
+        );
+        if later {
+            let why = "goes on with the same purchase; nothing was paid so far";
+            return Ok(error.next(resume_call(&purchase, why)));
+        }
+        self.release(&purchase.id, &format!("{}: {error}", error.code.name())).await?;
+        Ok(error)
+    }
+
+    async fn served(&self, purchase: Purchase, answer: Answer) -> Result<Purchase, Error> {
+        let now = self.clock.now();
+        self.store
+            .transact(move |db| {
+                journal::record(db, &purchase.id, now, "served without payment", |p| {
+                    p.state = State::Settled;
+                    p.delivery = Delivery::Delivered;
+                    p.amount = Some(Usdc::ZERO);
+                    p.answer_status = Some(answer.status);
+                    p.answer = Some(answer.body);
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Nothing else of this account may be open: an unknown payment first has to end.
+    async fn clear_account(
+        &self,
+        account: &str,
+        chain_id: u64,
+        but: &PurchaseId,
+    ) -> Result<(), Error> {
+        let of = account.to_owned();
+        let open = self.store.with(move |db| journal::active_on_account(db, chain_id, &of)).await?;
+        for other in open.into_iter().filter(|other| other.id != *but) {
+            let id = other.id.clone();
+            let asked = match other.state {
+                State::Reserved => {
+                    self.release(&id, "cancelled: the process ended before it was sent").await?
+                }
+                _ => self.look_up(self.rail(&other)?, other).await?,
+            };
+            if !matches!(asked.state, State::Settled | State::Failed) {
+                let message = format!(
+                    "the wallet's earlier payment {id} is not resolved, so nothing is paid"
+                );
+                return Err(Error::new(Code::Conflict, message)
+                    .purchase(but)
+                    .next(check_call(&id))
+                    .next(resume_call(&asked, "sends the earlier payment again, the same one")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the budget, uses the approval and fixes the instrument, in one synced transaction.
+    async fn reserve(
+        &self,
+        purchase: Purchase,
+        instrument: Instrument,
+        external: bool,
+    ) -> Result<Purchase, Error> {
+        let (now, policy) = (self.clock.now(), self.policy.clone());
+        let id = purchase.id.clone();
+        let reserved = self
+            .store
+            .transact(move |db| reserve(db, &purchase, &instrument, external, &policy, now))
+            .await;
+        match reserved {
+            Err(error) if error.is(Code::InstanceConflict) => {
+                // The freeze has to outlive the transaction that found out.
+                self.store
+                    .transact(move |db| approvals::freeze(db, "instance_conflict", now))
+                    .await?;
+                Err(error.purchase(&id))
+            }
+            Err(error) => Err(error.purchase(&id)),
+            Ok(reserved) => Ok(reserved),
+        }
+    }
+
+    /// Writes down that it is about to be sent, sends it, and follows it.
+    async fn submit(
+        &self,
+        rail: &dyn Payment,
+        purchase: Purchase,
+        cancelled: &CancellationToken,
+    ) -> Result<Purchase, Error> {
+        let id = purchase.id.clone();
+        if cancelled.is_cancelled() {
+            self.release(&id, "cancelled: the caller gave up before it was sent").await?;
+            let message = format!("{id} was cancelled before anything was sent");
+            return Err(Error::new(Code::Cancelled, message).purchase(&id));
+        }
+        let sealed = match rail.seal(&purchase).await {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                self.release(&id, &format!("{}: {error}", error.code.name())).await?;
+                return Err(error.purchase(&id));
+            }
+        };
+        let now = self.clock.now();
+        let own = id.clone();
+        let submitted = self
+            .store
+            .transact(move |db| {
+                stopped(db)?;
+                journal::record(db, &own, now, "about to be sent", |p| {
+                    p.state = State::Submitted;
+                    p.instrument = Some(sealed);
+                    Ok(())
+                })
+            })
+            .await;
+        let submitted = match submitted {
+            Ok(submitted) => submitted,
+            Err(error) => {
+                self.release(&id, &format!("{}: {error}", error.code.name())).await?;
+                return Err(error.purchase(&id));
+            }
+        };
+        let fate = rail.send(&submitted).await;
+        let followed = async {
+            let submitted = self.settle(submitted, fate).await?;
+            if matches!(submitted.state, State::Submitted | State::Unknown) {
+                return self.follow(rail, submitted).await;
+            }
+            Ok(submitted)
+        };
+        followed.await.map_err(|error: Error| error.at_least(MoneyMoved::Maybe))
+    }
+
+    /// Asks whether it was paid from elsewhere. Nobody is told to pay what is being settled.
+    async fn await_external(
+        &self,
+        rail: &dyn Payment,
+        purchase: Purchase,
+    ) -> Result<Purchase, Error> {
+        let started = tokio::time::Instant::now();
+        loop {
+            let fate = rail.look_up(&purchase).await.map_err(|e| unanswered(&purchase, e))?;
+            match fate {
+                Fate::Pending if started.elapsed() < self.patience.follow => {
+                    tokio::time::sleep(FOLLOW_EVERY).await;
+                }
+                Fate::Pending => return Err(not_settled(&purchase)),
+                Fate::Unknown(_) => return Err(awaiting_external(&purchase)),
+                known @ (Fate::Paid | Fate::Dead(_)) => return self.settle(purchase, known).await,
+            }
+        }
+    }
+
+    /// Asks until the payment's fate is known, for a while.
+    async fn follow(&self, rail: &dyn Payment, mut purchase: Purchase) -> Result<Purchase, Error> {
+        let started = tokio::time::Instant::now();
+        loop {
+            let patience = match purchase.state {
+                State::Unknown => self.patience.unknown,
+                _ => self.patience.follow,
+            };
+            if started.elapsed() >= patience {
+                return Err(not_settled(&purchase));
+            }
+            tokio::time::sleep(FOLLOW_EVERY).await;
+            // A node that does not answer leaves the purchase as it is.
+            if let Ok(fate) = rail.look_up(&purchase).await {
+                purchase = self.settle(purchase, fate).await?;
+            }
+            if matches!(purchase.state, State::Settled | State::Failed) {
+                return Ok(purchase);
+            }
+        }
+    }
+
+    /// Goes on with a payment that was submitted by an earlier call: asks first, and sends the same
+    /// instrument again only where nobody has seen it.
+    async fn follow_or_resend(
+        &self,
+        rail: &dyn Payment,
+        purchase: Purchase,
+    ) -> Result<Purchase, Error> {
+        let fate = rail.look_up(&purchase).await.map_err(|error| unanswered(&purchase, error))?;
+        let unseen = matches!(fate, Fate::Unknown(_));
+        let asked = self.settle(purchase, fate).await?;
+        if matches!(asked.state, State::Settled | State::Failed) {
+            return Ok(asked);
+        }
+        let alive = asked
+            .instrument
+            .as_ref()
+            .and_then(|details| details.get("expires_at"))
+            .and_then(serde_json::Value::as_i64)
+            .is_none_or(|expires_at| expires_at > self.clock.now());
+        if !unseen || asked.account.is_none() {
+            return self.follow(rail, asked).await;
+        }
+        if !alive {
+            return Err(not_settled(&asked).recovery(|r| {
+                r.set(
+                    NextAction::AskOwner,
+                    false,
+                    "Its quote is over, so it is not sent again. The owner decides with \
+                     `haggle purchases resolve`.",
+                );
+            }));
+        }
+        let (id, now) = (asked.id.clone(), self.clock.now());
+        let again = self
+            .store
+            .transact(move |db| {
+                stopped(db)?;
+                journal::record(db, &id, now, "the same payment is sent again", |p| {
+                    p.state = State::Submitted;
+                    Ok(())
+                })
+            })
+            .await?;
+        let fate = rail.send(&again).await;
+        let again = self.settle(again, fate).await?;
+        match again.state {
+            State::Settled | State::Failed => Ok(again),
+            _ => self.follow(rail, again).await,
+        }
+    }
+
+    /// Asks once, for [`Spending::check`] and for the start of the program.
+    pub(super) async fn ask(&self, purchase: Purchase) -> Result<Purchase, Error> {
+        if purchase.state == State::Reserved {
+            // No one works on it, since we hold its lease: it was never sent.
+            return self
+                .release(&purchase.id, "cancelled: the process ended before it was sent")
+                .await;
+        }
+        let rail = self.rail(&purchase)?;
+        self.look_up(rail, purchase).await
+    }
+
+    async fn look_up(&self, rail: &dyn Payment, purchase: Purchase) -> Result<Purchase, Error> {
+        let fate = rail.look_up(&purchase).await.map_err(|error| unanswered(&purchase, error))?;
+        self.settle(purchase, fate).await
+    }
+
+    /// Writes a fate down.
+    async fn settle(&self, purchase: Purchase, fate: Fate) -> Result<Purchase, Error> {
+        let (state, note) = match fate {
+            Fate::Paid => (State::Settled, "paid".to_owned()),
+            Fate::Dead(why) => (State::Failed, why),
+            Fate::Pending => return Ok(purchase),
+            Fate::Unknown(_)
+                if matches!(purchase.state, State::Unknown | State::AwaitingExternal) =>
+            {
+                return Ok(purchase);
+            }
+            Fate::Unknown(why) => (State::Unknown, why),
+        };
+        let now = self.clock.now();
+        self.store
+            .transact(move |db| {
+                journal::record(db, &purchase.id, now, &note, |p| {
+                    p.state = state;
+                    match state {
+                        State::Settled => p.delivery = Delivery::Pending,
+                        State::Failed => p.failure = Some(format!("upstream_rejected: {note}")),
+                        _ => {}
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Ends a purchase for which nothing was sent, and gives its nonce back.
+    async fn release(&self, id: &PurchaseId, why: &str) -> Result<Purchase, Error> {
+        let (id, why, now) = (id.clone(), why.to_owned(), self.clock.now());
+        self.store.transact(move |db| release(db, &id, &why, now)).await
+    }
+
+    /// Collects what was paid for, for a while.
+    async fn collect(&self, rail: &dyn Payment, purchase: Purchase) -> Result<Purchase, Error> {
+        let started = tokio::time::Instant::now();
+        loop {
+            let collected = rail.collect(&purchase).await;
+            let (delivery, note, answer) = match collected {
+                Ok(Collected::Delivered(answer)) => {
+                    (Delivery::Delivered, "delivered".to_owned(), Some(answer))
+                }
+                Ok(Collected::Failed(error, answer)) => {
+                    (Delivery::Failed, error.to_string(), answer)
+                }
+                Ok(Collected::Pending | Collected::Unpaid)
+                    if started.elapsed() < self.patience.follow =>
+                {
+                    tokio::time::sleep(FOLLOW_EVERY * 2).await;
+                    continue;
+                }
+                Ok(Collected::Pending | Collected::Unpaid) => {
+                    return Err(not_delivered_yet(&purchase, None));
+                }
+                Err(error) => return Err(not_delivered_yet(&purchase, Some(&error))),
+            };
+            let (id, now) = (purchase.id.clone(), self.clock.now());
+            return self
+                .store
+                .transact(move |db| {
+                    journal::record(db, &id, now, &note, |p| {
+                        p.delivery = delivery;
+                        if delivery == Delivery::Failed {
+                            p.failure = Some(format!("paid_not_delivered: {note}"));
+                        }
+                        if let Some(answer) = answer {
+                            p.answer_status = Some(answer.status);
+                            p.answer = Some(answer.body);
+                        }
+                        Ok(())
+                    })
+                })
+                .await;
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What is to be bought, and whether it may be: the steps up to `approved`.
+
+use rusqlite::Connection;
+
+use super::{
+    Spending,
+    approvals::{self, Answer as Said},
+    policy::{Policy, Verdict},
+    random,
+    refusals::{approval_required, denied, duplicate, lower, question},
+    reserve::{release, request, stopped},
+    word::keep_answer,
+};
+use crate::{
+    error::{Code, Error},
+    ids::PurchaseId,
+    journal::{self, Delivery, Purchase, Rail, State},
+    marketplaces::Marketplace,
+    money::Usdc,
+    owner::{Asked, Outcome, Owner},
+    store::StoreError,
+};
+
+/// How long after its end a gateway call counts as the same one.
+pub(super) const DUPLICATE_SECONDS: i64 = 600;
+
+/// When a request is a purchase that was made before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Always: an order is paid once.
+    Never,
+    /// While it is unfinished, and for ten minutes after, unless the caller says `again`.
+    AfterAWhile {
+        /// Whether the caller wants it again.
+        again: bool,
+    },
+}
+
+/// What a tool asks to buy: the envelope, before it has an identifier.
+#[derive(Clone, Debug)]
+pub struct PlanRequest {
+    /// Where.
+    pub marketplace: Marketplace,
+    /// How.
+    pub rail: Rail,
+    /// What makes two requests the same purchase.
+    pub natural_key: String,
+    /// When a second request is the same purchase.
+    pub repeat: Repeat,
+    /// Who is paid.
+    pub seller_id: String,
+    /// Their name, cleaned.
+    pub seller_name: String,
+    /// What is bought.
+    pub item_id: String,
+    /// Its name, cleaned.
+    pub item_name: String,
+    /// The request's body.
+    pub body: Vec<u8>,
+    /// Its SHA-256, hex.
+    pub body_digest: String,
+    /// The route that the marketplace is asked for.
+    pub route: String,
+    /// The API's root.
+    pub origin: String,
+    /// What is paid in.
+    pub asset: String,
+    /// The chain it is paid on.
+    pub chain_id: u64,
+    /// What it is listed for.
+    pub price: Usdc,
+    /// The most that the caller wants to pay, fees included.
+    pub max_total: Usdc,
+}
+
+impl Spending {
+    /// The purchase that a request is: the unfinished one of its key, or a new one.
+    pub(super) async fn plan(
+        &self,
+        owner: &Owner,
+        request: PlanRequest,
+    ) -> Result<Purchase, Error> {
+        let (now, principal) = (self.clock.now(), owner.principal.clone());
+        // A generous maximum is no reason to ask more: nothing above the limit is ever paid.
+        let max_total = if request.price <= self.policy.purchase_max_usd {
+            request.max_total.min(self.policy.purchase_max_usd)
+        } else {
+            request.max_total
+        };
+        let fresh = request.purchase(principal, max_total, now);
+        let repeat = request.repeat;
+        self.store
+            .transact(move |db| {
+                let (who, key) = (&fresh.principal, &fresh.natural_key);
+                if let Some(open) = journal::open_by_key(db, who, key)? {
+                    let same = open.max_total == fresh.max_total;
+                    if same || is_begun(open.state) {
+                        return Ok(open);
+                    }
+                    journal::record(db, &open.id, now, "replaced by one with other limits", |p| {
+                        p.state = State::Failed;
+                        p.failure = Some("cancelled: replaced by a later request".to_owned());
+                        Ok(())
+                    })?;
+                }
+                let since = match repeat {
+                    Repeat::Never => Some(i64::MIN),
+                    Repeat::AfterAWhile { again: false } => Some(now - DUPLICATE_SECONDS),
+                    Repeat::AfterAWhile { again: true } => None,
+                };
+                if let Some(since) = since
+                    && let Some(earlier) = journal::recent_by_key(db, who, key, since)?
+                {
+                    return match repeat {
+                        Repeat::Never => Ok(earlier),
+                        Repeat::AfterAWhile { .. } => Err(duplicate(&earlier, now).into()),
+                    };
+                }
+                journal::plan(db, &fresh)?;
+                Ok(fresh)
+            })
+            .await
+    }
+
+    /// Leads a purchase to `approved`, by policy, by an answer that was given, or by asking.
+    pub(super) async fn authorize(
+        &self,
+        owner: &Owner,
+        mut purchase: Purchase,
+    ) -> Result<Outcome<Purchase>, Error> {
+        // What was begun is followed to its end, stopped or not: that pays nothing.
+        if is_begun(purchase.state) {
+            return Ok(Outcome::Done(purchase));
+        }
+        self.refuse_if_stopped().await.map_err(|error| error.purchase(&purchase.id))?;
+        if let Some(nonce) = owner.state.clone() {
+            purchase = self.hear(owner, purchase, nonce).await?;
+        }
+        if is_begun(purchase.state) {
+            return Ok(Outcome::Done(purchase));
+        }
+        let (now, id) = (self.clock.now(), purchase.id.clone());
+        let policy = self.policy.clone();
+        let (purchase, verdict) =
+            self.store.transact(move |db| judge(db, &policy, &id, now)).await?;
+        let verdict = match verdict {
+            Ok(None) => return Ok(Outcome::Done(purchase)),
+            Ok(Some(verdict)) => verdict,
+            Err(denied) => return Err(denied.purchase(&purchase.id)),
+        };
+        if verdict == Verdict::AskOwner || !owner.can_ask() {
+            return Err(approval_required(&purchase));
+        }
+        let nonce = hex::encode(random());
+        let (asked, about) = (nonce.clone(), purchase.id.clone());
+        self.store.transact(move |db| approvals::put_question(db, &asked, &about)).await?;
+        let question = question(&purchase);
+        let answer = owner.ask(question, nonce).await;
+        match answer.map_err(|e| Error::new(Code::Internal, e.to_string()))? {
+            Asked::Later(question) => Ok(Outcome::Ask(question)),
+            Asked::CannotAsk => Err(approval_required(&purchase)),
+            Asked::Yes => self.answer(purchase, true, "client").await.map(Outcome::Done),
+            Asked::No => self.deny(purchase).await.map(Outcome::Done),
+        }
+    }
+
+    /// Keeps a no. A purchase that somebody else has led on meanwhile stays as it is.
+    async fn deny(&self, purchase: Purchase) -> Result<Purchase, Error> {
+        let answered = self.answer(purchase, false, "client").await?;
+        if is_begun(answered.state) && answered.state != State::Failed {
+            return Ok(answered);
+        }
+        Err(denied(&answered))
+    }
+
+    /// Takes the answer that came with a call. The question is answered once, and only this one.
+    async fn hear(
+        &self,
+        owner: &Owner,
+        purchase: Purchase,
+        nonce: String,
+    ) -> Result<Purchase, Error> {
+        let (id, now) = (purchase.id.clone(), self.clock.now());
+        let taken =
+            self.store.transact(move |db| approvals::take_question(db, &nonce, &id, now)).await?;
+        if !taken || purchase.state != State::AwaitingApproval {
+            // A replay, or another purchase's question: as if nothing had been said.
+            return Ok(purchase);
+        }
+        if owner.said_yes() {
+            return self.answer(purchase, true, "client").await;
+        }
+        self.deny(purchase).await
+    }
+
+    /// Keeps the owner's answer and moves the purchase accordingly. An answer that comes too late
+    /// changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    pub(super) async fn answer(
+        &self,
+        purchase: Purchase,
+        granted: bool,
+        by: &'static str,
+    ) -> Result<Purchase, Error> {
+        let now = self.clock.now();
+        self.store
+            .transact(move |db| {
+                let missing = || StoreError::Corrupt(format!("no purchase {}", purchase.id));
+                let purchase = journal::find(db, &purchase.id, None)?.ok_or_else(missing)?;
+                if purchase.state != State::AwaitingApproval {
+                    return Ok(purchase);
+                }
+                keep_answer(db, &purchase, granted, by, now)
+            })
+            .await
+    }
+
+    async fn refuse_if_stopped(&self) -> Result<(), Error> {
+        self.store.with(|db| stopped(db)).await
+    }
+}
+
+impl PlanRequest {
+    fn purchase(&self, principal: String, max_total: Usdc, now: i64) -> Purchase {
+        let id = PurchaseId::from_random(random());
+        Purchase {
+            idempotency_key: format!("haggle-{}", id.as_str().trim_start_matches("pur_")),
+            id,
+            principal,
+            marketplace: self.marketplace,
+            rail: self.rail,
+            natural_key: self.natural_key.clone(),
+            reference: None,
+            seller_id: self.seller_id.clone(),
+            seller_name: self.seller_name.clone(),
+            item_id: self.item_id.clone(),
+            item_name: self.item_name.clone(),
+            body: self.body.clone(),
+            body_digest: self.body_digest.clone(),
+            route: self.route.clone(),
+            origin: self.origin.clone(),
+            asset: self.asset.clone(),
+            chain_id: self.chain_id,
+            max_total,
+            price: self.price,
+            amount: None,
+            state: State::Planned,
+            delivery: Delivery::None,
+            instrument: None,
+            account: None,
+            account_nonce: None,
+            answer: None,
+            answer_status: None,
+            failure: None,
+            created_at: now,
+            updated_at: now,
+            reserved_at: None,
+            finished_at: None,
+        }
+    }
+}
+
+/// Judges a purchase in the transaction that moves it. `Ok(None)`: it is approved.
+type Judged = (Purchase, Result<Option<Verdict>, Error>);
+
+fn judge(
+    db: &Connection,
+    policy: &Policy,
+    id: &PurchaseId,
+    now: i64,
+) -> Result<Judged, StoreError> {
+    let missing = || StoreError::Corrupt(format!("no purchase {id}"));
+    let purchase = journal::find(db, id, None)?.ok_or_else(missing)?;
+    if is_begun(purchase.state) {
+        // Another call has led it on since this one looked.
+        return Ok((purchase, Ok(None)));
+    }
+    let standing = approvals::standing(db, &purchase, now)?;
+    if standing == Said::Denied {
+        let failed = release(db, id, "approval_denied: the owner said no", now)?;
+        let error = denied(&failed);
+        return Ok((failed, Err(error)));
+    }
+    match policy.judge(&request(db, &purchase, purchase.max_total, now)?) {
+        Err(refused) => {
+            let failed = release(db, id, &format!("policy_denied: {refused}"), now)?;
+            Ok((failed, Err(refused.next(lower(&purchase, policy.purchase_max_usd)))))
+        }
+        Ok(_) if standing == Said::Granted => {
+            let approved = match purchase.state {
+                State::Approved => purchase,
+                _ => journal::record(db, id, now, "approved", |p| {
+                    p.state = State::Approved;
+                    Ok(())
+                })?,
+            };
+            Ok((approved, Ok(None)))
+        }
+        Ok(Verdict::Allow) => {
+            approvals::answer(db, &purchase, true, approvals::BY_POLICY, now)?;
+            let approved = match purchase.state {
+                State::Approved => purchase,
+                _ => journal::record(db, id, now, "allowed by policy", |p| {
+                    p.state = State::Approved;
+                    Ok(())
+                })?,
+            };
+            Ok((approved, Ok(None)))
+        }
+        Ok(verdict) => {
+            let waiting = match purchase.state {
+                State::AwaitingApproval => purchase,
+                _ => journal::record(db, id, now, "the owner has to agree", |p| {
+                    p.state = State::AwaitingApproval;
+                    Ok(())
+                })?,
+            };
+            Ok((waiting, Ok(Some(verdict))))
+        }
+    }
+}
+
+/// Whether more than words has happened to it: there is nothing left to approve.
+const fn is_begun(state: State) -> bool {
+    !matches!(state, State::Planned | State::AwaitingApproval | State::Approved)
+}
