@@ -1,0 +1,428 @@
+//! World: a client, the server under test and the sandbox behind it, all in this process.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use haggle::{
+    app::App,
+    clock::wall_ms,
+    config::{
+        CROCHET_API_URL, ChainSettings, CrochetSettings, Mode, Settings, VaultSettings,
+        WalletSettings,
+    },
+    ids::PurchaseId,
+    journal::{self, Purchase, State},
+    marketplaces::Marketplace,
+    sandbox::{Options, Sandbox},
+    spend::{Patience, approvals, policy::Policy},
+    tools::Profile,
+    transports::stdio,
+};
+use rmcp::{
+    ClientHandler, ClientLifecycleMode, ClientServiceExt, ErrorData, RoleClient,
+    model::{
+        CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
+        ElicitRequestParams, ElicitResult, ElicitationAction, Implementation, ProtocolVersion,
+    },
+    service::{RequestContext, RunningService},
+};
+use serde_json::{Value, json};
+
+/// The person in front of the client: what they answer when they are asked, and what they were asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Person {
+    /// `None`: the client cannot ask.
+    pub(crate) answer: Option<bool>,
+    /// The questions.
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl ClientHandler for Person {
+    fn get_info(&self) -> ClientConfig {
+        let capabilities = if self.answer.is_some() {
+            ClientCapabilities::builder().enable_elicitation().build()
+        } else {
+            ClientCapabilities::builder().build()
+        };
+        ClientConfig::new(capabilities, Implementation::new("test", "0"))
+    }
+
+    async fn create_elicitation(
+        &self,
+        request: ElicitRequestParams,
+        _context: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        if let ElicitRequestParams::FormElicitationParams { message, .. } = request {
+            self.asked.lock().unwrap().push(message);
+        }
+        Ok(if self.answer == Some(true) {
+            ElicitResult::new(ElicitationAction::Accept).with_content(json!({ "approve": true }))
+        } else {
+            ElicitResult::new(ElicitationAction::Decline)
+        })
+    }
+}
+
+/// Which era the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Era {
+    Initialize,
+    Modern,
+}
+
+/// What a world is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Make {
+    pub(crate) policy: Policy,
+    pub(crate) person: Person,
+    pub(crate) era: Era,
+    pub(crate) profiles: Vec<Profile>,
+    pub(crate) private_key: Option<String>,
+    pub(crate) solana_key: Option<String>,
+    pub(crate) patience: Patience,
+    /// The root of a live Crochet, instead of the sandbox's.
+    pub(crate) live: Option<String>,
+}
+
+impl Default for Make {
+    fn default() -> Self {
+        Self {
+            policy: Policy::sandbox(),
+            person: Person::default(),
+            era: Era::Modern,
+            profiles: Profile::ALL.to_vec(),
+            private_key: None,
+            solana_key: None,
+            patience: Patience {
+                follow: Duration::from_secs(8),
+                unknown: Duration::from_millis(1500),
+            },
+            live: None,
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) app: Arc<App>,
+    pub(crate) make: Make,
+    folder: Arc<tempfile::TempDir>,
+    client: RunningService<RoleClient, Person>,
+    http: reqwest::Client,
+    process: Process,
+}
+
+/// What the server under test runs on, so that it can be killed as a process is.
+pub(crate) struct Process(Option<tokio::runtime::Runtime>);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Make::default()).await
+    }
+
+    pub(crate) async fn start_with(make: Make) -> Self {
+        let sandbox = Sandbox::start(Options::new(Arc::new(wall_ms))).await.unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::on(Arc::new(sandbox), folder, make).await
+    }
+
+    async fn on(sandbox: Arc<Sandbox>, folder: Arc<tempfile::TempDir>, make: Make) -> Self {
+        let data_dir = folder.path().join("data");
+        let settings = settings(&sandbox, data_dir, &make);
+        let app = App::with_patience(settings, make.patience);
+        // No certificates: the sandbox speaks plain HTTP.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let http = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (read, write) = tokio::io::split(theirs);
+        runtime.spawn(stdio::serve_on(app.clone(), read, write));
+        let client = make.person.clone().serve_with_lifecycle(ours, lifecycle(make.era)).await;
+        let process = Process(Some(runtime));
+        Self { sandbox, app, make, folder, client: client.unwrap(), http, process }
+    }
+
+    /// The same store and sandbox under a new process, after the old one has ended in order.
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| ()).await
+    }
+
+    /// As [`Self::restart`]; `meanwhile` is done to the store's file while no process has it.
+    pub(crate) async fn restart_after(self, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
+        let Self { sandbox, app, make, folder, client, process, .. } = self;
+        client.cancel().await.unwrap();
+        app.shut_down().await;
+        let path = app.store().path().to_owned();
+        stop(process).await;
+        drop(app);
+        meanwhile(&path);
+        Self::on(sandbox, folder, make).await
+    }
+
+    /// The same store and sandbox under a new process, after the old one was killed wherever it was.
+    pub(crate) async fn kill(self) -> Self {
+        let Self { sandbox, make, folder, client, process, .. } = self;
+        stop(process).await;
+        drop(client);
+        Self::on(sandbox, folder, make).await
+    }
+
+    /// A second process on the same store.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::on(self.sandbox.clone(), self.folder.clone(), self.make.clone()).await
+    }
+
+    /// Calls a tool; a failed call gives its error's members.
+    pub(crate) async fn call(&self, tool: &str, args: Value) -> Result<Value, Value> {
+        let result = self.call_raw(tool, args).await;
+        let body = result.structured_content.unwrap();
+        let text = &result.content[0].as_text().unwrap().text;
+        assert_eq!(&serde_json::from_str::<Value>(text).unwrap(), &body, "text and content agree");
+        self.hold_against_the_ledger(tool, &body).await;
+        if result.is_error == Some(true) { Err(body["error"].clone()) } else { Ok(body) }
+    }
+
+    /// What an answer says of money is what the sandbox's ledger says: a `no` is never wrong.
+    async fn hold_against_the_ledger(&self, tool: &str, body: &Value) {
+        let error = &body["error"];
+        let (id, moved) = if error.is_object() {
+            (&error["purchase_id"], &error["money_moved"])
+        } else {
+            (&body["purchase"]["id"], &body["purchase"]["money_moved"])
+        };
+        // A duplicate is about another purchase: nothing was paid now.
+        if error["code"] == "possible_duplicate" || !id.is_string() || moved == "maybe" {
+            return;
+        }
+        let reference = self.purchase(&json!({ "purchase_id": id })).await.reference;
+        let Some(reference) = reference else { return assert_eq!(moved, "no", "{tool}: {body}") };
+        let charged = self.charges().await.iter().filter(|charge| charge.0 == reference).count();
+        let claimed = usize::from(moved == "yes");
+        assert_eq!(charged, claimed, "{tool} says money_moved: {moved}, charged: {body}");
+    }
+
+    pub(crate) async fn call_raw(&self, tool: &str, args: Value) -> CallToolResult {
+        let Value::Object(args) = args else { panic!("arguments are an object") };
+        let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(args);
+        self.client.call_tool(call).await.unwrap()
+    }
+
+    pub(crate) fn client(&self) -> &RunningService<RoleClient, Person> {
+        &self.client
+    }
+
+    /// Makes the call that a result or an error names first, and so on until one succeeds, nothing
+    /// but a person can help, or it goes round in circles.
+    pub(crate) async fn follow(&self, error: Value) -> Result<Value, Value> {
+        let mut error = error;
+        for _ in 0..10 {
+            if error["recovery"]["retryable"] == false {
+                return Err(error);
+            }
+            let Some(next) = error["recovery"]["next"].get(0).cloned() else { return Err(error) };
+            let tool = next["tool"].as_str().unwrap().to_owned();
+            match self.call(&tool, next["arguments"].clone()).await {
+                // Asking is no end: what it found has to be gone on with.
+                Ok(done) if done["result_untrusted"].is_null() && done["next"].get(0).is_some() => {
+                    error = json!({ "recovery": { "next": done["next"] } });
+                }
+                Ok(done) => return Ok(done),
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
+    }
+
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let url = format!("{}{path}", self.sandbox.admin_url());
+        let mut request = self.http.request(method.parse().unwrap(), url);
+        if let Some(body) = body {
+            request = request.body(body.to_string()).header("content-type", "application/json");
+        }
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    /// Arms a fault on the gateway or on another path of a marketplace.
+    pub(crate) async fn fault(&self, marketplace: &str, path: &str, skip: u32, action: Value) {
+        let fault = json!({ "marketplace": marketplace, "method": "*", "path": path, "skip": skip,
+            "times": 1, "action": action });
+        self.admin("POST", "/faults", Some(fault)).await;
+    }
+
+    /// What the sandbox's own ledger has charged: reference and amount.
+    pub(crate) async fn charges(&self) -> Vec<(String, String)> {
+        let ledger = self.admin("GET", "/ledger", None).await;
+        let entries = ledger["entries"].as_array().unwrap();
+        let charge = entries.iter().filter(|entry| entry["kind"] == "charge");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        charge.map(|entry| (text(&entry["reference"]), text(&entry["amount_usd"]))).collect()
+    }
+
+    /// The first listing with this behaviour: its id, price and an input that it takes.
+    pub(crate) fn listing(&self, behaviour: &str) -> (String, String, Value) {
+        let info = serde_json::to_value(self.sandbox.info()).unwrap();
+        let listings = info["crochet"]["listings"].as_array().unwrap();
+        let found = listings.iter().find(|listing| listing["behaviour"] == behaviour);
+        let found = found.unwrap_or_else(|| panic!("no listing is {behaviour}"));
+        let text = |name: &str| found[name].as_str().unwrap().to_owned();
+        (text("id"), text("price_usd"), found["input_example"].clone())
+    }
+
+    /// The arguments that buy the first listing with this behaviour.
+    pub(crate) fn purchase_of(&self, behaviour: &str) -> Value {
+        let (listing_id, price, body) = self.listing(behaviour);
+        json!({ "listing_id": listing_id, "body": body, "max_total_usd": price })
+    }
+
+    /// Who sells the first listing with this behaviour.
+    pub(crate) fn owner_of(&self, behaviour: &str) -> String {
+        let info = self.sandbox.info();
+        let found = info.crochet.listings.iter().find(|listing| listing.behaviour == behaviour);
+        found.unwrap().owner_id.clone()
+    }
+
+    /// The owner's `freeze` and `unfreeze`.
+    pub(crate) async fn freeze(&self, on: bool) {
+        let now = self.app.clock().now();
+        let store = self.app.store();
+        let done = store.transact(move |db| {
+            if on { approvals::freeze(db, "owner", now) } else { approvals::unfreeze(db) }
+        });
+        done.await.unwrap();
+    }
+
+    /// Asks the sandbox's chain, as any other program would.
+    pub(crate) async fn rpc(&self, method: &str, params: Value) -> Value {
+        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let url = self.sandbox.info().chain.rpc_url;
+        let answer = self.http.post(url).json(&question).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["result"].clone()
+    }
+
+    /// Sets what the wallet has.
+    pub(crate) async fn balance(&self, balance: &Value) {
+        let mut balance = balance.clone();
+        balance["address"] = json!(self.sandbox.info().crochet.buyer.wallet);
+        self.admin("POST", "/balance", Some(balance)).await;
+    }
+
+    /// Waits until the first purchase is like this.
+    pub(crate) async fn until(&self, is: impl Fn(&Purchase) -> bool) {
+        for _ in 0..200 {
+            if self.journal().await.first().is_some_and(&is) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("it has not come to this: {:?}", self.journal().await[0]);
+    }
+
+    /// Every request that reached the sandbox so far.
+    pub(crate) async fn requests(&self) -> Vec<Value> {
+        let requests = self.admin("GET", "/requests?after=0", None).await;
+        requests["entries"].as_array().unwrap().clone()
+    }
+
+    pub(crate) async fn advance(&self, seconds: i64) {
+        self.admin("POST", "/clock", Some(json!({ "advance_s": seconds }))).await;
+    }
+
+    /// Calls a tool, follows the hints, and holds every answer against the sandbox's ledger: what
+    /// says that no money moved has to be right, now and later.
+    pub(crate) async fn buy(&self, args: Value) -> Result<Value, Value> {
+        match self.call("crochet_call_listing", args).await {
+            Ok(done) => Ok(done),
+            Err(error) => self.follow(error).await,
+        }
+    }
+
+    /// Every purchase of the journal.
+    pub(crate) async fn journal(&self) -> Vec<Purchase> {
+        self.app.store().with(|db| journal::export(db)).await.unwrap()
+    }
+
+    /// The purchase that a result or an error is about.
+    pub(crate) async fn purchase(&self, answer: &Value) -> Purchase {
+        let id = answer["purchase_id"].as_str().or_else(|| answer["purchase"]["id"].as_str());
+        let id: PurchaseId =
+            id.unwrap_or_else(|| panic!("no purchase in {answer}")).parse().unwrap();
+        self.app.store().with(move |db| journal::find(db, &id, None)).await.unwrap().unwrap()
+    }
+
+    /// The journal says what the sandbox's ledger says: the same payments with the same amounts.
+    pub(crate) async fn audit(&self) {
+        let mut charged = self.charges().await;
+        let journal = self.journal().await;
+        let paid = journal.iter().filter(|p| p.state == State::Settled && p.reference.is_some());
+        let text = |amount: Option<haggle::money::Usdc>| amount.unwrap_or_default().to_string();
+        let mut paid: Vec<_> =
+            paid.map(|p| (p.reference.clone().unwrap_or_default(), text(p.amount))).collect();
+        charged.sort();
+        paid.sort();
+        assert_eq!(charged, paid, "the ledger, and the journal");
+    }
+}
+
+/// Waits until nothing of the process runs.
+async fn stop(mut process: Process) {
+    let runtime = process.0.take();
+    let ended = tokio::task::spawn_blocking(move || {
+        if let Some(runtime) = runtime {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    });
+    ended.await.unwrap();
+}
+
+pub(crate) fn lifecycle(era: Era) -> ClientLifecycleMode {
+    match era {
+        Era::Initialize => ClientLifecycleMode::Initialize,
+        Era::Modern => ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        },
+    }
+}
+
+pub(crate) fn settings(sandbox: &Sandbox, data_dir: PathBuf, make: &Make) -> Settings {
+    Settings {
+        mode: match make.live {
+            Some(_) => Mode::Live,
+            None => Mode::Sandbox { url: Some(sandbox.admin_url().to_owned()) },
+        },
+        data_dir,
+        marketplaces: vec![Marketplace::Crochet],
+        profiles: make.profiles.clone(),
+        read_only: false,
+        policy: make.policy.clone(),
+        crochet: CrochetSettings {
+            api_url: make.live.clone().unwrap_or_else(|| CROCHET_API_URL.to_owned()),
+            api_key: None,
+            signing_secret: None,
+        },
+        wallet: WalletSettings {
+            private_key: make.private_key.clone().map(Into::into),
+            solana_key: make.solana_key.clone().map(Into::into),
+            ..WalletSettings::default()
+        },
+        chain: ChainSettings::default(),
+        vault: VaultSettings { passphrase_file: None, no_keyring: true },
+    }
+}
