@@ -225,7 +225,8 @@ fn example_of(name: &str, schema: &rmcp::model::JsonObject) -> Value {
         }
         Some("boolean") => json!(true),
         Some("array") => json!([]),
-        Some("object") => json!({}),
+        // Without a type it is any JSON.
+        Some("object") | None => json!({}),
         _ if name.ends_with("_usd") => json!("1.50"),
         _ => json!(format!("<{name}>")),
     }

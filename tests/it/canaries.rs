@@ -139,7 +139,7 @@ impl Trader {
 fn pasted(sandbox: &Sandbox) -> Vec<(&'static str, Value)> {
     let key = &sandbox.info().crochet.buyer.wallet_private_key;
     vec![
-        ("crochet_call_listing", json!({ "listing_id": key, "max_total_usd": key })),
+        ("crochet_call_listing", json!({ "listing_id": key, "body": {}, "max_total_usd": key })),
         ("crochet_get_listing", json!({ "listing_id": format!("{key}{key}") })),
         ("market_search", json!({ "limit": key })),
         ("market_status", json!({ "private_key": key })),

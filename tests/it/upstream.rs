@@ -292,7 +292,10 @@ async fn a_gzip_bomb_does_not_go_off() {
         ("market_search", json!({})),
         ("crochet_get_listing", json!({ "listing_id": "lst_1" })),
         ("crochet_get_profile", json!({})),
-        ("crochet_call_listing", json!({ "listing_id": "lst_1", "max_total_usd": "0" })),
+        (
+            "crochet_call_listing",
+            json!({ "listing_id": "lst_1", "body": {}, "max_total_usd": "0" }),
+        ),
     ] {
         let error = program.call(tool, args).await.unwrap_err();
         assert_eq!(error["code"], "upstream_too_large", "{tool}: {error}");

@@ -108,9 +108,8 @@ impl From<Listing> for ListingDetail {
 pub struct CallListingArgs {
     /// Id or slug.
     pub listing_id: ListingId,
-    /// The seller's input, any JSON.
-    #[serde(default)]
-    pub body: Option<Value>,
+    /// The seller's input, any JSON; wrong input is paid, too.
+    pub body: Value,
     /// Most to pay, fees included; "0" for free ones.
     pub max_total_usd: Usdc,
     /// Payment route, e.g. SOL.
@@ -191,7 +190,7 @@ impl Server {
     ) -> Result<Outcome<Reply<CallView>>, Error> {
         let app = self.app();
         let route = route_of(args.origin_currency.as_deref())?;
-        let body = serde_json::to_vec(&args.body.unwrap_or_else(|| json!({})))
+        let body = serde_json::to_vec(&args.body)
             .map_err(|_| Error::argument("body", "must be JSON", "{\"text\": \"…\"}"))?;
         if body.len() > BODY_BYTES_MAX {
             let problem = format!("has {} bytes, more than {BODY_BYTES_MAX}", body.len());
