@@ -141,6 +141,15 @@ pub fn find(
     Ok(found.filter(|purchase| principal.is_none_or(|who| purchase.principal == who)))
 }
 
+/// The purchase with this identifier, which is known to be there.
+///
+/// # Errors
+///
+/// Where the store fails, or has no such purchase.
+pub fn present(db: &Connection, id: &PurchaseId) -> Result<Purchase, StoreError> {
+    find(db, id, None)?.ok_or_else(|| StoreError::Corrupt(format!("no purchase {id}")))
+}
+
 /// The unfinished purchase of this key.
 ///
 /// # Errors
@@ -335,8 +344,7 @@ pub fn record(
     note: &str,
     change: impl FnOnce(&mut Purchase) -> Result<(), StoreError>,
 ) -> Result<Purchase, StoreError> {
-    let missing = || StoreError::Corrupt(format!("no purchase {id}"));
-    let before = find(db, id, None)?.ok_or_else(missing)?;
+    let before = present(db, id)?;
     let mut after = before.clone();
     change(&mut after)?;
     if after.state != before.state && !before.state.may_become(after.state) {

@@ -208,8 +208,7 @@ impl Spending {
         let now = self.clock.now();
         self.store
             .transact(move |db| {
-                let missing = || StoreError::Corrupt(format!("no purchase {}", purchase.id));
-                let purchase = journal::find(db, &purchase.id, None)?.ok_or_else(missing)?;
+                let purchase = journal::present(db, &purchase.id)?;
                 if purchase.state != State::AwaitingApproval {
                     return Ok(purchase);
                 }
@@ -272,8 +271,7 @@ fn judge(
     id: &PurchaseId,
     now: i64,
 ) -> Result<Judged, StoreError> {
-    let missing = || StoreError::Corrupt(format!("no purchase {id}"));
-    let purchase = journal::find(db, id, None)?.ok_or_else(missing)?;
+    let purchase = journal::present(db, id)?;
     if is_begun(purchase.state) {
         // Another call has led it on since this one looked.
         return Ok((purchase, Ok(None)));
@@ -290,37 +288,34 @@ fn judge(
             Ok((failed, Err(refused.next(lower(&purchase, policy.purchase_max_usd)))))
         }
         Ok(_) if standing == Said::Granted => {
-            let approved = match purchase.state {
-                State::Approved => purchase,
-                _ => journal::record(db, id, now, "approved", |p| {
-                    p.state = State::Approved;
-                    Ok(())
-                })?,
-            };
-            Ok((approved, Ok(None)))
+            Ok((lead_to(db, purchase, State::Approved, "approved", now)?, Ok(None)))
         }
         Ok(Verdict::Allow) => {
             approvals::answer(db, &purchase, true, approvals::BY_POLICY, now)?;
-            let approved = match purchase.state {
-                State::Approved => purchase,
-                _ => journal::record(db, id, now, "allowed by policy", |p| {
-                    p.state = State::Approved;
-                    Ok(())
-                })?,
-            };
-            Ok((approved, Ok(None)))
+            Ok((lead_to(db, purchase, State::Approved, "allowed by policy", now)?, Ok(None)))
         }
         Ok(verdict) => {
-            let waiting = match purchase.state {
-                State::AwaitingApproval => purchase,
-                _ => journal::record(db, id, now, "the owner has to agree", |p| {
-                    p.state = State::AwaitingApproval;
-                    Ok(())
-                })?,
-            };
-            Ok((waiting, Ok(Some(verdict))))
+            let note = "the owner has to agree";
+            Ok((lead_to(db, purchase, State::AwaitingApproval, note, now)?, Ok(Some(verdict))))
         }
     }
+}
+
+/// The purchase in this state; where it is there already, nothing is written.
+fn lead_to(
+    db: &Connection,
+    purchase: Purchase,
+    state: State,
+    note: &str,
+    now: i64,
+) -> Result<Purchase, StoreError> {
+    if purchase.state == state {
+        return Ok(purchase);
+    }
+    journal::record(db, &purchase.id, now, note, |p| {
+        p.state = state;
+        Ok(())
+    })
 }
 
 /// Whether more than words has happened to it: there is nothing left to approve.

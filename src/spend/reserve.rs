@@ -30,8 +30,7 @@ pub(super) fn reserve(
     now: i64,
 ) -> Result<Purchase, StoreError> {
     stopped(db)?;
-    let missing = || StoreError::Corrupt(format!("no purchase {}", purchase.id));
-    let present = journal::find(db, &purchase.id, None)?.ok_or_else(missing)?;
+    let present = journal::present(db, &purchase.id)?;
     if present.state != State::Approved {
         // Replaced by a later request, or denied, while the instrument was fetched.
         let message = format!("{} is {} by now", present.id, present.state.name());
@@ -153,8 +152,7 @@ pub(super) fn release(
     why: &str,
     now: i64,
 ) -> Result<Purchase, StoreError> {
-    let missing = || StoreError::Corrupt(format!("no purchase {id}"));
-    let present = journal::find(db, id, None)?.ok_or_else(missing)?;
+    let present = journal::present(db, id)?;
     if present.state.money_moved() != MoneyMoved::No || present.is_over() {
         return Ok(present);
     }
