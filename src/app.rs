@@ -1,51 +1,35 @@
 //! The parts of the program, built from the settings once: what the tools and commands work on.
 
-mod venue;
+use std::{collections::HashMap, ops::Deref, sync::Arc, time::Duration};
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
-
-use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use venue::Venue;
-pub(crate) use venue::{KEYRING_REFERENCE, kept_evm, kept_solana};
-
 use crate::{
-    chain::Chain,
-    clock::Clock,
-    config::{Mode, Settings},
-    error::{Code, Error},
+    access::Access,
+    config::Settings,
     journal::Rail,
-    marketplaces::{
-        crochet::{Crochet, gateway::Gateway},
-        http::Http,
-    },
-    spend::{Patience, Payment, Spending, evm::chain_error},
-    store::{Store, secrets},
-    vault::{Vault, VaultOptions},
-    wallet::Wallet,
+    marketplaces::crochet::gateway::Gateway,
+    spend::{Patience, Payment, Spending},
 };
 
 /// How long payments that are under way are waited for at the end.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything that the tools work on.
+/// Everything that the tools work on: the access, and the gate for money.
 #[derive(Debug)]
 pub struct App {
-    settings: Settings,
-    clock: Clock,
-    store: Store,
-    http: Http,
-    vault: OnceLock<Arc<Vault>>,
-    venue: venue::Slot,
-    spending: OnceLock<Arc<Spending>>,
+    access: Arc<Access>,
+    spending: Arc<Spending>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+}
+
+/// A tool reaches a marketplace by the same access as a rail.
+impl Deref for App {
+    type Target = Access;
+    fn deref(&self) -> &Access {
+        &self.access
+    }
 }
 
 impl App {
@@ -58,66 +42,27 @@ impl App {
     /// As [`Self::new`], with another patience than the usual one.
     #[must_use]
     pub fn with_patience(settings: Settings, patience: Patience) -> Arc<Self> {
-        let store = Store::at(store_path(&settings.data_dir, &settings.mode));
-        let app = Arc::new(Self {
-            settings,
-            clock: Clock::default(),
-            store,
-            http: Http::default(),
-            vault: OnceLock::new(),
-            venue: venue::Slot::default(),
-            spending: OnceLock::new(),
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-        });
+        let access = Arc::new(Access::new(settings));
+        let tasks = TaskTracker::new();
         let rails: HashMap<Rail, Arc<dyn Payment>> = HashMap::from([(
             Rail::CrochetGateway,
-            Arc::new(Gateway::new(Arc::downgrade(&app))) as Arc<dyn Payment>,
+            Arc::new(Gateway::new(access.clone())) as Arc<dyn Payment>,
         )]);
         let spending = Spending::new(
-            app.store.clone(),
-            app.clock.clone(),
-            app.settings.policy.clone(),
+            access.store().clone(),
+            access.clock().clone(),
+            access.settings().policy.clone(),
             patience,
             rails,
-            app.tasks.clone(),
+            tasks.clone(),
         );
-        // A new cell is empty.
-        let _ = app.spending.set(spending);
-        app
-    }
-
-    /// The settings.
-    #[must_use]
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// The clock of this mode.
-    #[must_use]
-    pub const fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// The store of this mode.
-    #[must_use]
-    pub const fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// The connection pool.
-    #[must_use]
-    pub const fn http(&self) -> &Http {
-        &self.http
+        Arc::new(Self { access, spending, tasks, stopping: CancellationToken::new() })
     }
 
     /// The gate for money.
-    ///
-    /// # Errors
-    ///
-    /// Never, once [`Self::new`] has returned.
-    pub fn spending(&self) -> Result<&Arc<Spending>, Error> {
-        self.spending.get().ok_or_else(|| Error::new(Code::Internal, "the gate is not built"))
+    #[must_use]
+    pub const fn spending(&self) -> &Arc<Spending> {
+        &self.spending
     }
 
     /// The tasks that outlive a call.
@@ -132,119 +77,6 @@ impl App {
         &self.stopping
     }
 
-    /// What there is to trade at: the marketplaces' addresses, the chain's and the wallet.
-    ///
-    /// # Errors
-    ///
-    /// Where the sandbox cannot be reached or started, or a key cannot be read.
-    pub async fn venue(&self) -> Result<Arc<Venue>, Error> {
-        self.venue.get(self).await
-    }
-
-    /// Looks for the venue anew at the next call: the process that served the sandbox may be gone.
-    pub fn forget_venue(&self) {
-        if matches!(self.settings.mode, Mode::Sandbox { .. }) {
-            self.venue.forget();
-        }
-    }
-
-    /// Reads the sandbox's clock, where there is one.
-    ///
-    /// # Errors
-    ///
-    /// Where the sandbox does not answer.
-    pub async fn refresh_clock(&self) -> Result<(), Error> {
-        venue::refresh_clock(self).await
-    }
-
-    /// Crochet, for the account in use.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::venue`], and where the account's key cannot be read.
-    pub async fn crochet(&self) -> Result<Crochet, Error> {
-        let venue = self.venue().await?;
-        let key = match &self.settings.crochet.api_key {
-            Some(key) => Some(key.clone()),
-            None => self.secret(secret_names::CROCHET_KEY).await?,
-        };
-        let key = key.or_else(|| venue.crochet_key.clone());
-        Crochet::new(self.http.client()?.clone(), &venue.crochet_url, key)
-    }
-
-    /// The wallet.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::venue`].
-    pub async fn wallet(&self) -> Result<Arc<Wallet>, Error> {
-        Ok(self.venue().await?.wallet.clone())
-    }
-
-    /// The chain that payments are made on.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::venue`].
-    pub async fn chain(&self) -> Result<Arc<Chain>, Error> {
-        let venue = self.venue().await?;
-        if let Some(chain) = venue.chain.get() {
-            return Ok(chain.clone());
-        }
-        let client = self.http.client()?.clone();
-        let chain =
-            Chain::new(client, &venue.rpc_url, venue.chain_id).map_err(|e| chain_error(&e))?;
-        Ok(venue.chain.get_or_init(|| Arc::new(chain)).clone())
-    }
-
-    /// A secret of the store.
-    ///
-    /// # Errors
-    ///
-    /// Where the store or its key cannot be read.
-    pub async fn secret(&self, name: &str) -> Result<Option<SecretString>, Error> {
-        let wanted = name.to_owned();
-        let sealed = self.store.with(move |db| secrets::get(db, &wanted)).await?;
-        let Some(sealed) = sealed else { return Ok(None) };
-        let vault = self.vault(true)?;
-        vault.open_sealed(name, &sealed).map(Some).map_err(|e| vault_error(&e))
-    }
-
-    /// Keeps a secret in the store. It is on disk when this returns.
-    ///
-    /// # Errors
-    ///
-    /// Where the store or its key cannot be written.
-    pub async fn keep_secret(&self, name: &str, secret: &SecretString) -> Result<(), Error> {
-        let any = self.store.with(|db| Ok(!secrets::names(db)?.is_empty())).await?;
-        let sealed = self.vault(any)?.seal(name, secret).map_err(|e| vault_error(&e))?;
-        let (name, now) = (name.to_owned(), self.clock.now());
-        self.store.transact(move |db| secrets::put(db, &name, &sealed, now)).await
-    }
-
-    /// The vault; `must_exist` where there are sealed secrets, which a new key could not open.
-    ///
-    /// # Errors
-    ///
-    /// Where its key cannot be read or made.
-    pub fn vault(&self, must_exist: bool) -> Result<Arc<Vault>, Error> {
-        if let Some(vault) = self.vault.get() {
-            return Ok(vault.clone());
-        }
-        crate::store::private_folder(&self.settings.data_dir)
-            .map_err(crate::store::StoreError::from)?;
-        let vault = Vault::open(&VaultOptions {
-            directory: &self.settings.data_dir,
-            id: self.settings.mode.name(),
-            use_keyring: !self.settings.vault.no_keyring
-                && matches!(self.settings.mode, Mode::Live),
-            passphrase_file: self.settings.vault.passphrase_file.as_deref(),
-            must_exist,
-        })
-        .map_err(|e| vault_error(&e))?;
-        Ok(self.vault.get_or_init(|| Arc::new(vault)).clone())
-    }
-
     /// Stops what can be stopped, and waits for payments that are under way. What is left is in the
     /// journal and is asked about at the next start.
     pub async fn shut_down(&self) {
@@ -253,42 +85,6 @@ impl App {
         if tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("payments are still under way; the next start asks about them");
         }
-        self.venue.shut_down().await;
-    }
-}
-
-/// The names of secrets in the store.
-pub mod secret_names {
-    /// The value of Crochet's `Authorization`.
-    pub const CROCHET_KEY: &str = "crochet.authorization";
-
-    /// The wallet's EVM key.
-    pub const EVM_KEY: &str = "wallet.evm";
-    /// The wallet's Solana key.
-    pub const SOLANA_KEY: &str = "wallet.solana";
-
-    /// The secret that Crochet signs this listing's requests with.
-    #[must_use]
-    pub fn crochet_signing(listing_id: &str) -> String {
-        format!("crochet.signing.{listing_id}")
-    }
-}
-
-fn vault_error(error: &crate::vault::VaultError) -> Error {
-    Error::new(Code::StoreUnavailable, format!("the store's key: {error}"))
-}
-
-/// The store's file: one a mode, and one for each foreign sandbox, whose worlds have nothing in
-/// common.
-#[must_use]
-pub fn store_path(folder: &Path, mode: &Mode) -> PathBuf {
-    match mode {
-        Mode::Live => folder.join("live.db"),
-        Mode::Sandbox { url: None } => folder.join("sandbox.db"),
-        Mode::Sandbox { url: Some(url) } => {
-            use sha2::{Digest, Sha256};
-            let digest = hex::encode(Sha256::digest(url.as_bytes()));
-            folder.join(format!("sandbox-{}.db", digest.get(..8).unwrap_or_default()))
-        }
+        self.access.close().await;
     }
 }

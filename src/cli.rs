@@ -32,8 +32,8 @@ use crate::{
         load::{self, Flags, Homes, Loaded, SandboxFlag},
     },
     marketplaces::Marketplace,
+    profile::Profile,
     telemetry,
-    tools::Profile,
 };
 
 /// Lets language models buy and sell on agent marketplaces, within their owner's limits.

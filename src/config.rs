@@ -14,8 +14,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     marketplaces::Marketplace,
     private_file::{self, FileError},
+    profile::Profile,
     spend::policy::Policy,
-    tools::Profile,
 };
 
 /// Everything that is configured.

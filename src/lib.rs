@@ -9,10 +9,11 @@
 //! - Text from a marketplace is data: cleaned by [`text`], shown in members named `…_untrusted`.
 //! - No secret is in a result, a log, an error, a URL or the journal.
 //!
-//! Dependencies point down: `cli` → `transports` → `server` → `tools` → `spend` → `journal`,
-//! `wallet`, `marketplaces` → `money`, `ids`, `error`. `sandbox` stands alone: it shares no wire type
+//! Dependencies point down: `cli` → `transports` → `server` → `tools` → `app` → `marketplaces` (their
+//! rails) → `spend`, `access` → `journal`, `wallet`, `chain` → `config` → `money`, `ids`, `error`. `sandbox` stands alone: it shares no wire type
 //! with the clients.
 
+pub mod access;
 pub mod app;
 pub mod chain;
 pub mod cli;
@@ -28,6 +29,7 @@ pub mod money;
 pub mod os_keyring;
 pub mod owner;
 pub mod private_file;
+pub mod profile;
 pub mod recovery;
 pub mod sandbox;
 pub mod server;

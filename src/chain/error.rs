@@ -2,6 +2,8 @@
 
 use alloy_primitives::B256;
 
+use crate::error::{Code, Error};
+
 /// Characters of a node's own message that are kept.
 const MESSAGE_CHARACTERS_MAX: usize = 200;
 
@@ -138,4 +140,19 @@ pub(super) fn clean(message: &str, secrets: &[String]) -> String {
         message = message.replace(secret.as_str(), "[removed]");
     }
     message.chars().take(MESSAGE_CHARACTERS_MAX).collect()
+}
+
+/// What a node's failure means for the caller. Nothing was sent by what failed.
+impl From<ChainError> for Error {
+    fn from(error: ChainError) -> Self {
+        let code = match error {
+            ChainError::WrongChain { .. } | ChainError::NotPinned { .. } => Code::ChainMismatch,
+            ChainError::Unavailable { .. }
+            | ChainError::Malformed { .. }
+            | ChainError::Rpc { .. }
+            | ChainError::FeesTooHigh { .. }
+            | ChainError::Url => Code::ChainUnavailable,
+        };
+        Self::new(code, error.to_string())
+    }
 }

@@ -297,7 +297,7 @@ async fn audit(admin: &Admin, sandbox: &Sandbox, folder: &Path) -> Result<Report
 /// What the server's journal says was paid, by the marketplace's reference.
 async fn journal_of(folder: &Path, url: &str) -> Result<Vec<(String, Usdc)>, Failure> {
     let mode = crate::config::Mode::Sandbox { url: Some(url.to_owned()) };
-    let store = crate::store::Store::at(crate::app::store_path(folder, &mode));
+    let store = crate::store::Store::at(crate::access::store_path(folder, &mode));
     let all = store.with(|db| crate::journal::export(db)).await?;
     Ok(all
         .into_iter()

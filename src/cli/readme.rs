@@ -8,7 +8,7 @@ use super::tools::{kind_name, profile_names, rows};
 use crate::{
     config::env::{Shown, Variable},
     error::Code,
-    tools::Profile,
+    profile::Profile,
 };
 
 /// The README with its tables as the code has them: `<!-- tools -->…<!-- /tools -->` and so on.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{Failure, Report};
-use crate::{app::App, tools::Profile, transports};
+use crate::{app::App, profile::Profile, transports};
 
 /// The flags of `serve`.
 #[derive(Clone, Debug, Default, Args)]

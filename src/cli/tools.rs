@@ -8,7 +8,10 @@ use rmcp::model::Tool;
 use serde_json::{Value, json};
 
 use super::{Failure, Report, output};
-use crate::tools::{self, Kind, Profile};
+use crate::{
+    profile::Profile,
+    tools::{self, Kind},
+};
 
 /// The flags of `tools`.
 #[derive(Debug, Default, Args)]

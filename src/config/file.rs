@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{marketplaces::Marketplace, spend::policy::Policy, tools::Profile};
+use crate::{marketplaces::Marketplace, profile::Profile, spend::policy::Policy};
 
 /// Bytes in the largest configuration file that is read.
 const FILE_BYTES_MAX: usize = 256 * 1024;

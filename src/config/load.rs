@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     marketplaces::{Marketplace, crochet::may_be_reached},
+    profile::Profile,
     store::StoreError,
-    tools::Profile,
 };
 
 /// What the command line says.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Fate;
 use crate::{
-    chain::{Chain, ChainError, SendError},
+    chain::{Chain, SendError},
     error::{Code, Error},
     journal::Purchase,
     money::Usdc,
@@ -66,26 +66,26 @@ impl Evm {
         };
         // Refused before anything is asked, where a payee or a pin is wrong.
         transfer.check_fields(&self.wallet).map_err(|e| transfer_error(&e))?;
-        let balance = self.chain.usdc_balance(from).await.map_err(|e| chain_error(&e))?;
+        let balance = self.chain.usdc_balance(from).await?;
         if balance < amount {
             let message = format!("the wallet {from} has {balance} USDC, and {amount} are needed");
             return Err(Error::new(Code::InsufficientFunds, message));
         }
-        let fees = self.chain.fees().await.map_err(|e| chain_error(&e))?;
+        let fees = self.chain.fees().await?;
         let gas = self.chain.estimate_gas(from, pins.usdc, transfer.call_data()).await;
-        let gas = gas.map_err(|e| chain_error(&e))?;
+        let gas = gas?;
         transfer.max_fee_per_gas = fees.max_fee_per_gas;
         transfer.max_priority_fee_per_gas = fees.max_priority_fee_per_gas;
         // A fifth more than now: the state may change before it is mined.
         transfer.gas_limit = gas.saturating_add(gas / 5).min(crate::chain::GAS_LIMIT_MAX);
         let needed = U256::from(transfer.gas_limit) * U256::from(transfer.max_fee_per_gas);
-        let wei = self.chain.eth_balance(from).await.map_err(|e| chain_error(&e))?;
+        let wei = self.chain.eth_balance(from).await?;
         if wei < needed {
             let message =
                 format!("the wallet {from} has {wei} wei for the network's fee of up to {needed}");
             return Err(Error::new(Code::InsufficientFunds, message));
         }
-        let nonce = self.chain.nonce_pending(from).await.map_err(|e| chain_error(&e))?;
+        let nonce = self.chain.nonce_pending(from).await?;
         // Refused here rather than after the reservation, where the fees are wrong.
         transfer.check_fields(&self.wallet).map_err(|e| transfer_error(&e))?;
         let mut fields = json!(transfer);
@@ -146,8 +146,8 @@ impl Evm {
             .and_then(|account| account.parse().ok())
             .ok_or_else(|| Error::new(Code::Internal, "the journal's account is no address"))?;
         // In this order: were the nonce read last, a transaction mined in between would look dead.
-        let used = self.chain.nonce_latest(from).await.map_err(|e| chain_error(&e))?;
-        let receipt = self.chain.receipt(hash).await.map_err(|e| chain_error(&e))?;
+        let used = self.chain.nonce_latest(from).await?;
+        let receipt = self.chain.receipt(hash).await?;
         if let Some(receipt) = receipt {
             let transfer = transfer_of(purchase)?;
             if transfer.expected_log(from, &receipt) {
@@ -158,7 +158,7 @@ impl Evm {
             }
             return Ok(Fate::Unknown(format!("the transaction {hash} did something else")));
         }
-        let known = self.chain.knows(hash).await.map_err(|e| chain_error(&e))?;
+        let known = self.chain.knows(hash).await?;
         if used > nonce && !known {
             return Ok(Fate::Dead(format!("the nonce {nonce} paid for something else")));
         }
@@ -186,20 +186,6 @@ fn transfer_of(purchase: &Purchase) -> Result<Transfer, Error> {
 
 fn no_wallet() -> Error {
     Error::new(Code::InsufficientFunds, "there is no EVM wallet: `haggle keys generate` makes one")
-}
-
-/// What a node's failure means for the caller. Nothing was sent by what failed.
-#[must_use]
-pub fn chain_error(error: &ChainError) -> Error {
-    let code = match error {
-        ChainError::WrongChain { .. } | ChainError::NotPinned { .. } => Code::ChainMismatch,
-        ChainError::Unavailable { .. }
-        | ChainError::Malformed { .. }
-        | ChainError::Rpc { .. }
-        | ChainError::FeesTooHigh { .. }
-        | ChainError::Url => Code::ChainUnavailable,
-    };
-    Error::new(code, error.to_string())
 }
 
 fn transfer_error(error: &TransferError) -> Error {

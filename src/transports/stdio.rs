@@ -92,7 +92,7 @@ async fn after_start(app: Arc<App>) {
     if !app.store().path().exists() {
         return;
     }
-    let Ok(spending) = app.spending() else { return };
+    let spending = app.spending();
     tokio::select! {
         () = app.stopping().cancelled() => {}
         asked = spending.check_all() => match asked {

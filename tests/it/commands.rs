@@ -7,15 +7,16 @@ use std::{
 };
 
 use haggle::{
-    app::{App, secret_names},
+    access::secret_names,
+    app::App,
     clock::wall_ms,
     config::{ChainSettings, CrochetSettings, Mode, Settings, VaultSettings, WalletSettings},
     ids::PurchaseId,
     journal::{self, Delivery, Purchase, Rail, State},
     marketplaces::Marketplace,
+    profile::Profile,
     spend::{approvals, policy::Policy},
     store::{Store, StoreError},
-    tools::Profile,
 };
 use serde_json::{Value, json};
 

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use haggle::{
     cli::tools::{listed, schema_files, tokens, write_schemas},
-    tools::{self, Kind, PLACES, Place, Profile},
+    profile::Profile,
+    tools::{self, Kind, PLACES, Place},
 };
 use rmcp::model::Tool;
 use serde_json::{Map, Value, json};

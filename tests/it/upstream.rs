@@ -13,8 +13,8 @@ use haggle::{
     app::App,
     config::{ChainSettings, CrochetSettings, Mode, Settings, VaultSettings, WalletSettings},
     marketplaces::Marketplace,
+    profile::Profile,
     spend::policy::Policy,
-    tools::Profile,
     transports::stdio,
 };
 use rmcp::{ClientServiceExt, RoleClient, model::CallToolRequestParams, service::RunningService};

@@ -16,9 +16,9 @@ use haggle::{
     ids::PurchaseId,
     journal::{self, Purchase, State},
     marketplaces::Marketplace,
+    profile::Profile,
     sandbox::{Options, Sandbox},
     spend::{Patience, approvals, policy::Policy},
-    tools::Profile,
     transports::stdio,
 };
 use rmcp::{

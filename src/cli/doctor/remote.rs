@@ -21,7 +21,6 @@ use crate::{
         http::{ANSWER_BYTES_MAX, Answer, Exchange, REQUEST_TIMEOUT},
     },
     money::Usdc,
-    spend::evm::chain_error,
 };
 
 /// The most that this machine's clock may differ from a marketplace's, in seconds.
@@ -66,7 +65,7 @@ pub(super) async fn funds(app: &App) -> Result<Option<Funds>, Error> {
     let chain = app.chain().await?;
     let asked: Result<_, ChainError> =
         async { Ok((chain.usdc_balance(address).await?, chain.eth_balance(address).await?)) }.await;
-    let (usdc, wei) = asked.map_err(|error| chain_error(&error))?;
+    let (usdc, wei) = asked.map_err(Error::from)?;
     Ok(Some(Funds { address, usdc, wei }))
 }
 

@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 
 use super::super::{Failure, Report, output};
 use crate::{
-    app::{App, KEYRING_REFERENCE, kept_evm, kept_solana, secret_names},
+    access::{KEYRING_REFERENCE, kept_evm, kept_solana, secret_names},
+    app::App,
     config, journal, os_keyring,
     store::secrets,
     wallet::{

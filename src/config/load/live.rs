@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{app::secret_names, store::StoreError};
+use crate::{access::secret_names, store::StoreError};
 
 /// Whether the store at `path` has one; `false` where there is no store.
 ///

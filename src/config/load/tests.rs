@@ -45,7 +45,7 @@ fn live_store(home: &Home, credential: bool) {
     store
         .with_blocking(|db| {
             if credential {
-                crate::store::secrets::put(db, crate::app::secret_names::CROCHET_KEY, b"x", 0)?;
+                crate::store::secrets::put(db, crate::access::secret_names::CROCHET_KEY, b"x", 0)?;
             }
             Ok(())
         })

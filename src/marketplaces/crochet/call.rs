@@ -13,7 +13,7 @@ use super::{
     requirement::{self, Requirement},
 };
 use crate::{
-    app::App,
+    access::Access,
     error::{Code, Error},
     marketplaces::{
         Marketplace,
@@ -70,8 +70,8 @@ impl Call<'_> {
     /// # Errors
     ///
     /// Whatever Crochet or the seller refuses; nothing is paid.
-    pub async fn free(&self, crochet: &Crochet, app: &App) -> Result<Option<Answer>, Error> {
-        match self.send(crochet, app).await? {
+    pub async fn free(&self, crochet: &Crochet, access: &Access) -> Result<Option<Answer>, Error> {
+        match self.send(crochet, access).await? {
             Said::Served(answer) => Ok(Some(answer)),
             Said::Due(_) | Said::Pending => Ok(None),
             Said::Refused(error) => Err(error),
@@ -79,7 +79,7 @@ impl Call<'_> {
         }
     }
 
-    pub(super) async fn send(&self, crochet: &Crochet, app: &App) -> Result<Said, Error> {
+    pub(super) async fn send(&self, crochet: &Crochet, access: &Access) -> Result<Said, Error> {
         let path = format!("/gateway/{}", self.listing_id);
         let header = |name: &'static str| HeaderName::from_static(name);
         let mut headers = Vec::new();
@@ -106,13 +106,13 @@ impl Call<'_> {
         let lost = |lost: &Lost| crochet.api.lost(NAME, Effect::Read, lost);
         let answer = crochet.api.exchange(exchange).await?.map_err(|l| lost(&l))?;
         if self.paid.is_none() {
-            check_skew(&answer, app.clock().now())?;
+            check_skew(&answer, access.clock().now())?;
         }
         let whole =
             |answer: HttpAnswer| Answer { status: answer.status.as_u16(), body: answer.body };
         match answer.status.as_u16() {
             202 => Ok(Said::Pending),
-            402 => requirement::read(&answer.body, &answer.headers, app.clock().now())
+            402 => requirement::read(&answer.body, &answer.headers, access.clock().now())
                 .map(|requirement| Said::Due(Box::new(requirement))),
             200..=299 => {
                 let body: Value =

@@ -1,6 +1,6 @@
 //! The gateway call: asked for, paid, collected. Source: protocols/crochet.md §7.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use futures::{FutureExt, future::BoxFuture};
@@ -13,7 +13,7 @@ use super::{
     requirement::Requirement,
 };
 use crate::{
-    app::App,
+    access::Access,
     config::Mode,
     error::{Code, Error, MoneyMoved},
     journal::Purchase,
@@ -32,27 +32,22 @@ const ROUTE_MINIMUM: &str = "PAYMENT_ROUTE_MINIMUM_NOT_MET";
 /// Pays gateway calls.
 #[derive(Debug)]
 pub struct Gateway {
-    app: Weak<App>,
+    access: Arc<Access>,
 }
 
 impl Gateway {
     /// Pays for the account of this program.
     #[must_use]
-    pub const fn new(app: Weak<App>) -> Self {
-        Self { app }
-    }
-
-    fn app(&self) -> Result<Arc<App>, Error> {
-        self.app.upgrade().ok_or_else(|| Error::new(Code::Cancelled, "the program is ending"))
+    pub const fn new(access: Arc<Access>) -> Self {
+        Self { access }
     }
 
     /// Crochet as this purchase knows it: its key goes only to the root that the purchase was made
     /// at. A sandbox may come back at another port.
     async fn crochet(&self, purchase: &Purchase) -> Result<Crochet, Error> {
-        let app = self.app()?;
-        let crochet = app.crochet().await?;
+        let crochet = self.access.crochet().await?;
         let moved = crochet.api.base.as_str() != purchase.origin;
-        if moved && app.settings().mode == Mode::Live {
+        if moved && self.access.settings().mode == Mode::Live {
             let message = format!(
                 "{} was made at {}, which is not the configured Crochet",
                 purchase.id, purchase.origin
@@ -63,7 +58,6 @@ impl Gateway {
     }
 
     async fn call(&self, purchase: &Purchase, paid: Option<&str>) -> Result<Said, Error> {
-        let app = self.app()?;
         let crochet = self.crochet(purchase).await?;
         let call = Call {
             listing_id: &purchase.item_id,
@@ -72,7 +66,7 @@ impl Gateway {
             route: &purchase.route,
             paid,
         };
-        let said = call.send(&crochet, &app).await;
+        let said = call.send(&crochet, &self.access).await;
         match said {
             // The relay request alone tells which payment it is.
             Ok(Said::Refused(error))
@@ -82,15 +76,14 @@ impl Gateway {
                         .as_deref()
                         .is_some_and(|c| c.contains("IDEMPOTENCY")) =>
             {
-                Call { key: None, ..call }.send(&crochet, &app).await
+                Call { key: None, ..call }.send(&crochet, &self.access).await
             }
             other => other,
         }
     }
 
     async fn evm(&self) -> Result<Evm, Error> {
-        let app = self.app()?;
-        Ok(Evm { chain: app.chain().await?, wallet: app.wallet().await? })
+        Ok(Evm { chain: self.access.chain().await?, wallet: self.access.wallet().await? })
     }
 
     async fn prepare(&self, purchase: &Purchase) -> Result<Prepared, Error> {
@@ -125,12 +118,11 @@ impl Gateway {
                 return Err(Error::new(Code::PaymentPending, message).money(MoneyMoved::No));
             }
         };
-        let app = self.app()?;
-        if requirement.expires_at <= app.clock().now() {
+        if requirement.expires_at <= self.access.clock().now() {
             let message = "Crochet's payment requirement is over before it could be paid";
             return Err(Error::new(Code::Expired, message));
         }
-        let (wallet, chain_id) = (app.wallet().await?, purchase.chain_id);
+        let (wallet, chain_id) = (self.access.wallet().await?, purchase.chain_id);
         if !requirement.is_usdc_on(chain_id) || wallet.evm_address().is_none() {
             return self.external(purchase, &requirement, rerouted);
         }
@@ -164,8 +156,7 @@ impl Gateway {
         requirement: &Requirement,
         rerouted: Option<(String, String)>,
     ) -> Result<Prepared, Error> {
-        let app = self.app()?;
-        let policy = &app.settings().policy;
+        let policy = &self.access.settings().policy;
         let currency = requirement.currency.clone().unwrap_or_else(|| "USDC".to_owned());
         let amount = match currency.as_str() {
             "USDC" if !requirement.chain_is(purchase.chain_id) => {

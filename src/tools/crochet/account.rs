@@ -22,7 +22,8 @@ use self::{
     wallets::{LinkWalletArgs, UpdateWalletArgs},
 };
 use crate::{
-    app::{App, secret_names},
+    access::secret_names,
+    app::App,
     error::{Code, Error},
     ids::{ApiKeyId, ListingId},
     marketplaces::{

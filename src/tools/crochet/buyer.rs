@@ -248,7 +248,7 @@ impl Server {
             price,
             max_total: args.max_total_usd,
         };
-        shown(app.spending()?.pay(&owner, request).await?)
+        shown(app.spending().pay(&owner, request).await?)
     }
 
     /// Goes on with a Crochet purchase: after an approval, a wait, a lost answer, or a payment from
@@ -272,7 +272,7 @@ impl Server {
     ) -> Result<Outcome<Reply<CallView>>, Error> {
         // A sandbox that is gone is told by what follows, with what is known of the money.
         let _ = self.app().refresh_clock().await;
-        let spending = self.app().spending()?;
+        let spending = self.app().spending();
         let purchase = spending.find(&args.purchase_id, &owner.principal).await?;
         if let Some(most) = args.max_total_usd
             && !purchase.is_over()

@@ -211,7 +211,7 @@ impl Server {
         let app = self.app();
         // A sandbox that is gone is told by what follows, with what is known of the money.
         let _ = app.refresh_clock().await;
-        let purchase = app.spending()?.check(&args.purchase_id, &owner.principal).await?;
+        let purchase = app.spending().check(&args.purchase_id, &owner.principal).await?;
         let next = next_of(&purchase).into_iter().collect();
         let view = CheckView {
             purchase: PurchaseView::from(&purchase),

@@ -7,7 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::{
-    app::{App, secret_names},
+    access::secret_names,
+    app::App,
     error::{Code, Error},
     marketplaces::{
         Marketplace,

@@ -9,7 +9,8 @@ use serde_json::{json, value::RawValue};
 
 use super::{MyListingView, about};
 use crate::{
-    app::{App, secret_names},
+    access::secret_names,
+    app::App,
     config::Mode,
     error::{Code, Error},
     ids::ListingId,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    app::{App, secret_names},
+    access::secret_names,
+    app::App,
     config::Mode,
     error::{Code, Error},
     ids::ListingId,

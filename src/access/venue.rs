@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::{App, secret_names};
+use super::{Access, secret_names};
 use crate::{
     chain::Chain,
     clock::wall_ms,
@@ -123,7 +123,7 @@ impl Slot {
     /// # Errors
     ///
     /// Where it cannot be reached, or a key cannot be read.
-    pub(super) async fn get(&self, app: &App) -> Result<Arc<Venue>, Error> {
+    pub(super) async fn get(&self, access: &Access) -> Result<Arc<Venue>, Error> {
         let mut found = self.state.lock().await;
         if self.stale.swap(false, Ordering::Relaxed) && found.serving.is_none() {
             found.venue = None;
@@ -131,13 +131,13 @@ impl Slot {
         if let Some(venue) = &found.venue {
             return Ok(venue.clone());
         }
-        let venue = Arc::new(match &app.settings().mode {
-            Mode::Live => live(app).await?,
+        let venue = Arc::new(match &access.settings().mode {
+            Mode::Live => live(access).await?,
             Mode::Sandbox { url: Some(url) } => {
-                let contract = contract_at(app, url).await?;
-                sandboxed(app, url.clone(), contract).await?
+                let contract = contract_at(access, url).await?;
+                sandboxed(access, url.clone(), contract).await?
             }
-            Mode::Sandbox { url: None } => shared(app, &mut found.serving).await?,
+            Mode::Sandbox { url: None } => shared(access, &mut found.serving).await?,
         });
         found.venue = Some(venue.clone());
         Ok(venue)
@@ -157,16 +157,16 @@ impl Slot {
 /// # Errors
 ///
 /// Where the sandbox does not answer.
-pub(super) async fn refresh_clock(app: &App) -> Result<(), Error> {
-    let venue = app.venue().await?;
+pub(super) async fn refresh_clock(access: &Access) -> Result<(), Error> {
+    let venue = access.venue().await?;
     let Some(admin_url) = &venue.admin_url else { return Ok(()) };
-    let clock: SandboxClock = get(app, &format!("{admin_url}/clock")).await?;
-    app.clock().set_offset(clock.offset_s);
+    let clock: SandboxClock = get(access, &format!("{admin_url}/clock")).await?;
+    access.clock().set_offset(clock.offset_s);
     Ok(())
 }
 
-async fn live(app: &App) -> Result<Venue, Error> {
-    let settings = app.settings();
+async fn live(access: &Access) -> Result<Venue, Error> {
+    let settings = access.settings();
     let chain_id = settings.chain.chain_id.unwrap_or(LIVE_CHAIN);
     let pins = pins::chain(chain_id).ok_or_else(|| {
         Error::new(Code::ChainMismatch, format!("chain {chain_id} is none that is paid on"))
@@ -177,21 +177,21 @@ async fn live(app: &App) -> Result<Venue, Error> {
         crochet_key: None,
         chain_id,
         rpc_url: settings.chain.rpc_url.clone().unwrap_or_else(|| pins.rpc_url.to_owned()),
-        wallet: Arc::new(wallet(app, None).await?),
+        wallet: Arc::new(wallet(access, None).await?),
         chain: OnceLock::new(),
     })
 }
 
-async fn sandboxed(app: &App, admin_url: String, contract: Contract) -> Result<Venue, Error> {
+async fn sandboxed(access: &Access, admin_url: String, contract: Contract) -> Result<Venue, Error> {
     let buyer = contract.crochet.buyer;
-    let own = app.settings().wallet.private_key.is_some();
+    let own = access.settings().wallet.private_key.is_some();
     Ok(Venue {
         admin_url: Some(admin_url),
         crochet_url: contract.crochet.api_url,
         crochet_key: (!own).then(|| bearer(&buyer.api_key)),
         chain_id: contract.chain.chain_id,
         rpc_url: contract.chain.rpc_url,
-        wallet: Arc::new(wallet(app, Some(&buyer.wallet_private_key)).await?),
+        wallet: Arc::new(wallet(access, Some(&buyer.wallet_private_key)).await?),
         chain: OnceLock::new(),
     })
 }
@@ -202,19 +202,19 @@ fn bearer(key: &SecretString) -> SecretString {
 }
 
 /// The wallet: the configured keys; else the keys of the store; else the sandbox's.
-async fn wallet(app: &App, sandbox: Option<&SecretString>) -> Result<Wallet, Error> {
-    let settings = &app.settings().wallet;
+async fn wallet(access: &Access, sandbox: Option<&SecretString>) -> Result<Wallet, Error> {
+    let settings = &access.settings().wallet;
     let bad = |error: KeyError| Error::new(Code::SigningRefused, format!("the wallet: {error}"));
     let evm = match (&settings.private_key, &settings.keystore, sandbox) {
         (Some(key), _, _) | (None, _, Some(key)) => Some(EvmKey::read(key).map_err(bad)?),
         (None, Some(path), None) => {
-            let file = app.settings().vault.passphrase_file.as_deref();
+            let file = access.settings().vault.passphrase_file.as_deref();
             let passphrase = crate::config::passphrase(file).map_err(|error| {
                 Error::new(Code::SigningRefused, format!("the keystore's passphrase: {error}"))
             })?;
             Some(crate::wallet::keystore::open(path, &passphrase).map_err(bad)?)
         }
-        (None, None, None) => match app.secret(secret_names::EVM_KEY).await? {
+        (None, None, None) => match access.secret(secret_names::EVM_KEY).await? {
             Some(key) => Some(kept_evm(&key).map_err(bad)?),
             None => None,
         },
@@ -222,7 +222,7 @@ async fn wallet(app: &App, sandbox: Option<&SecretString>) -> Result<Wallet, Err
     let solana = match (&settings.solana_key, sandbox) {
         (Some(key), _) => Some(SolanaKey::read(key).map_err(bad)?),
         (None, Some(_)) => None,
-        (None, None) => match app.secret(secret_names::SOLANA_KEY).await? {
+        (None, None) => match access.secret(secret_names::SOLANA_KEY).await? {
             Some(key) => Some(kept_solana(&key).map_err(bad)?),
             None => None,
         },
@@ -257,18 +257,18 @@ pub(crate) fn kept_solana(text: &SecretString) -> Result<SolanaKey, KeyError> {
 }
 
 /// The shared sandbox: served by whoever holds its lock, found by the others.
-async fn shared(app: &App, serving: &mut Option<Serving>) -> Result<Venue, Error> {
-    let folder = &app.settings().data_dir;
+async fn shared(access: &Access, serving: &mut Option<Serving>) -> Result<Venue, Error> {
+    let folder = &access.settings().data_dir;
     crate::store::private_folder(folder).map_err(StoreError::from)?;
     let (lock_path, info_path) = (folder.join("sandbox.lock"), folder.join("sandbox.json"));
     let started = tokio::time::Instant::now();
     loop {
         let lock = File::create(&lock_path).map_err(StoreError::from)?;
         match lock.try_lock() {
-            Ok(()) => return serve(app, serving, lock, info_path).await,
+            Ok(()) => return serve(access, serving, lock, info_path).await,
             Err(TryLockError::WouldBlock) => {
-                if let Some((url, contract)) = announced(app, &info_path).await {
-                    return sandboxed(app, url, contract).await;
+                if let Some((url, contract)) = announced(access, &info_path).await {
+                    return sandboxed(access, url, contract).await;
                 }
             }
             Err(TryLockError::Error(error)) => return Err(StoreError::from(error).into()),
@@ -282,7 +282,7 @@ async fn shared(app: &App, serving: &mut Option<Serving>) -> Result<Venue, Error
 }
 
 async fn serve(
-    app: &App,
+    access: &Access,
     serving: &mut Option<Serving>,
     lock: File,
     info_path: PathBuf,
@@ -291,7 +291,7 @@ async fn serve(
         listen: ([127, 0, 0, 1], 0).into(),
         seed: SHARED_SEED,
         pace: sandbox::Pace::Fast,
-        store: Some(app.settings().data_dir.join("sandbox-world.db")),
+        store: Some(access.settings().data_dir.join("sandbox-world.db")),
         now: Arc::new(wall_ms),
     };
     let sandbox = Sandbox::start(options).await.map_err(|error| {
@@ -304,31 +304,31 @@ async fn serve(
         .map_err(|_| Error::new(Code::Internal, "the sandbox's address cannot be read"))?;
     let admin_url = sandbox.admin_url().to_owned();
     *serving = Some(Serving { sandbox, _lock: lock });
-    sandboxed(app, admin_url, contract).await
+    sandboxed(access, admin_url, contract).await
 }
 
 /// The sandbox that another process announced, if it answers.
-async fn announced(app: &App, info_path: &PathBuf) -> Option<(String, Contract)> {
+async fn announced(access: &Access, info_path: &PathBuf) -> Option<(String, Contract)> {
     #[derive(Deserialize)]
     struct Announced {
         admin_url: String,
     }
     let info = fs::read(info_path).ok()?;
     let url = read_json::<Announced>(&info).ok()?.admin_url;
-    contract_at(app, &url).await.ok().map(|contract| (url, contract))
+    contract_at(access, &url).await.ok().map(|contract| (url, contract))
 }
 
-async fn contract_at(app: &App, admin_url: &str) -> Result<Contract, Error> {
-    get(app, &format!("{}/info", admin_url.trim_end_matches('/'))).await
+async fn contract_at(access: &Access, admin_url: &str) -> Result<Contract, Error> {
+    get(access, &format!("{}/info", admin_url.trim_end_matches('/'))).await
 }
 
 /// One read of the sandbox's admin interface.
-async fn get<T: serde::de::DeserializeOwned>(app: &App, url: &str) -> Result<T, Error> {
+async fn get<T: serde::de::DeserializeOwned>(access: &Access, url: &str) -> Result<T, Error> {
     let gone = |_| {
-        app.forget_venue();
+        access.forget_venue();
         Error::new(Code::UpstreamUnavailable, "the sandbox does not answer; nothing was sent")
     };
-    let request = app.http().client()?.get(url).timeout(SANDBOX_TIMEOUT);
+    let request = access.http().client()?.get(url).timeout(SANDBOX_TIMEOUT);
     let answer = request.send().await.map_err(gone)?.bytes().await.map_err(gone)?;
     read_json(&answer)
         .map_err(|_| Error::new(Code::UpstreamMalformed, "this is no sandbox's admin URL"))

@@ -1,0 +1,229 @@
+//! How the marketplaces, the chain and the wallet are reached, with the accounts in use: what the
+//! rails and the tools work with. It knows nothing of either.
+
+mod venue;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use secrecy::SecretString;
+
+pub use venue::Venue;
+pub(crate) use venue::{KEYRING_REFERENCE, kept_evm, kept_solana};
+
+use crate::{
+    chain::Chain,
+    clock::Clock,
+    config::{Mode, Settings},
+    error::{Code, Error},
+    marketplaces::{crochet::Crochet, http::Http},
+    store::{Store, secrets},
+    vault::{Vault, VaultOptions},
+    wallet::Wallet,
+};
+
+/// What this process reaches, and as whom.
+#[derive(Debug)]
+pub struct Access {
+    settings: Settings,
+    clock: Clock,
+    store: Store,
+    http: Http,
+    vault: OnceLock<Arc<Vault>>,
+    venue: venue::Slot,
+}
+
+impl Access {
+    /// The access that these settings give. Touches neither network nor store.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let store = Store::at(store_path(&settings.data_dir, &settings.mode));
+        Self {
+            settings,
+            clock: Clock::default(),
+            store,
+            http: Http::default(),
+            vault: OnceLock::new(),
+            venue: venue::Slot::default(),
+        }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The clock of this mode.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The store of this mode.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The connection pool.
+    #[must_use]
+    pub const fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// What there is to trade at: the marketplaces' addresses, the chain's and the wallet.
+    ///
+    /// # Errors
+    ///
+    /// Where the sandbox cannot be reached or started, or a key cannot be read.
+    pub async fn venue(&self) -> Result<Arc<Venue>, Error> {
+        self.venue.get(self).await
+    }
+
+    /// Looks for the venue anew at the next call: the process that served the sandbox may be gone.
+    pub fn forget_venue(&self) {
+        if matches!(self.settings.mode, Mode::Sandbox { .. }) {
+            self.venue.forget();
+        }
+    }
+
+    /// Reads the sandbox's clock, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// Where the sandbox does not answer.
+    pub async fn refresh_clock(&self) -> Result<(), Error> {
+        venue::refresh_clock(self).await
+    }
+
+    /// Crochet, for the account in use.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::venue`], and where the account's key cannot be read.
+    pub async fn crochet(&self) -> Result<Crochet, Error> {
+        let venue = self.venue().await?;
+        let key = match &self.settings.crochet.api_key {
+            Some(key) => Some(key.clone()),
+            None => self.secret(secret_names::CROCHET_KEY).await?,
+        };
+        let key = key.or_else(|| venue.crochet_key.clone());
+        Crochet::new(self.http.client()?.clone(), &venue.crochet_url, key)
+    }
+
+    /// The wallet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::venue`].
+    pub async fn wallet(&self) -> Result<Arc<Wallet>, Error> {
+        Ok(self.venue().await?.wallet.clone())
+    }
+
+    /// The chain that payments are made on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::venue`].
+    pub async fn chain(&self) -> Result<Arc<Chain>, Error> {
+        let venue = self.venue().await?;
+        if let Some(chain) = venue.chain.get() {
+            return Ok(chain.clone());
+        }
+        let client = self.http.client()?.clone();
+        let chain = Chain::new(client, &venue.rpc_url, venue.chain_id)?;
+        Ok(venue.chain.get_or_init(|| Arc::new(chain)).clone())
+    }
+
+    /// A secret of the store.
+    ///
+    /// # Errors
+    ///
+    /// Where the store or its key cannot be read.
+    pub async fn secret(&self, name: &str) -> Result<Option<SecretString>, Error> {
+        let wanted = name.to_owned();
+        let sealed = self.store.with(move |db| secrets::get(db, &wanted)).await?;
+        let Some(sealed) = sealed else { return Ok(None) };
+        let vault = self.vault(true)?;
+        vault.open_sealed(name, &sealed).map(Some).map_err(|e| vault_error(&e))
+    }
+
+    /// Keeps a secret in the store. It is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Where the store or its key cannot be written.
+    pub async fn keep_secret(&self, name: &str, secret: &SecretString) -> Result<(), Error> {
+        let any = self.store.with(|db| Ok(!secrets::names(db)?.is_empty())).await?;
+        let sealed = self.vault(any)?.seal(name, secret).map_err(|e| vault_error(&e))?;
+        let (name, now) = (name.to_owned(), self.clock.now());
+        self.store.transact(move |db| secrets::put(db, &name, &sealed, now)).await
+    }
+
+    /// The vault; `must_exist` where there are sealed secrets, which a new key could not open.
+    ///
+    /// # Errors
+    ///
+    /// Where its key cannot be read or made.
+    pub fn vault(&self, must_exist: bool) -> Result<Arc<Vault>, Error> {
+        if let Some(vault) = self.vault.get() {
+            return Ok(vault.clone());
+        }
+        crate::store::private_folder(&self.settings.data_dir)
+            .map_err(crate::store::StoreError::from)?;
+        let vault = Vault::open(&VaultOptions {
+            directory: &self.settings.data_dir,
+            id: self.settings.mode.name(),
+            use_keyring: !self.settings.vault.no_keyring
+                && matches!(self.settings.mode, Mode::Live),
+            passphrase_file: self.settings.vault.passphrase_file.as_deref(),
+            must_exist,
+        })
+        .map_err(|e| vault_error(&e))?;
+        Ok(self.vault.get_or_init(|| Arc::new(vault)).clone())
+    }
+
+    /// Stops serving the sandbox, where this process does.
+    pub async fn close(&self) {
+        self.venue.shut_down().await;
+    }
+}
+
+/// The names of secrets in the store.
+pub mod secret_names {
+    /// The value of Crochet's `Authorization`.
+    pub const CROCHET_KEY: &str = "crochet.authorization";
+
+    /// The wallet's EVM key.
+    pub const EVM_KEY: &str = "wallet.evm";
+    /// The wallet's Solana key.
+    pub const SOLANA_KEY: &str = "wallet.solana";
+
+    /// The secret that Crochet signs this listing's requests with.
+    #[must_use]
+    pub fn crochet_signing(listing_id: &str) -> String {
+        format!("crochet.signing.{listing_id}")
+    }
+}
+
+fn vault_error(error: &crate::vault::VaultError) -> Error {
+    Error::new(Code::StoreUnavailable, format!("the store's key: {error}"))
+}
+
+/// The store's file: one a mode, and one for each foreign sandbox, whose worlds have nothing in
+/// common.
+#[must_use]
+pub fn store_path(folder: &Path, mode: &Mode) -> PathBuf {
+    match mode {
+        Mode::Live => folder.join("live.db"),
+        Mode::Sandbox { url: None } => folder.join("sandbox.db"),
+        Mode::Sandbox { url: Some(url) } => {
+            use sha2::{Digest, Sha256};
+            let digest = hex::encode(Sha256::digest(url.as_bytes()));
+            folder.join(format!("sandbox-{}.db", digest.get(..8).unwrap_or_default()))
+        }
+    }
+}
