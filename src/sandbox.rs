@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, middleware};
+use axum::{Router, middleware, routing::get};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ mod admin;
 mod chain;
 mod clock;
 mod crochet;
+mod croo;
 mod faults;
 mod front;
 mod keys;
@@ -28,6 +29,7 @@ mod line;
 mod store;
 #[cfg(test)]
 mod tests;
+mod workers;
 mod world;
 
 pub use clock::TimeSource;
@@ -118,6 +120,8 @@ pub struct Info {
     pub admin_url: String,
     /// The chain.
     pub chain: ChainInfo,
+    /// CROO.
+    pub croo: CrooInfo,
     /// Crochet.
     pub crochet: CrochetInfo,
 }
@@ -143,6 +147,36 @@ pub struct WalletInfo {
     /// Its address.
     pub wallet: String,
     /// Its key: `0x` and 64 hex digits.
+    pub wallet_private_key: String,
+}
+
+/// CROO in a running sandbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CrooInfo {
+    /// The base of its API, as its clients are configured: `/backend/v1` comes after it.
+    pub api_url: String,
+    /// Its event socket.
+    pub ws_url: String,
+    /// The chain's JSON-RPC endpoint.
+    pub rpc_url: String,
+    /// An agent with 1,000 USDC and one ether: the buyer's wallet of the other marketplaces.
+    pub requester: CrooAgentInfo,
+    /// The agent who owns the `manual` services.
+    pub provider: CrooAgentInfo,
+    /// What is on sale from the start.
+    pub services: Vec<ItemInfo>,
+}
+
+/// An agent of CROO whose keys are given away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CrooAgentInfo {
+    /// Its identifier.
+    pub agent_id: String,
+    /// Its SDK key.
+    pub sdk_key: String,
+    /// Its wallet's address.
+    pub wallet: String,
+    /// Its wallet's key: `0x` and 64 hex digits.
     pub wallet_private_key: String,
 }
 
@@ -193,6 +227,8 @@ pub struct ItemInfo {
 #[derive(Debug)]
 pub struct Sandbox {
     info: Info,
+    #[cfg(test)]
+    world: Arc<World>,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
 }
@@ -218,10 +254,13 @@ impl Sandbox {
         let stop = CancellationToken::new();
         let app = Router::new()
             .route("/chain", chain::rpc::route())
+            .nest(croo::BASE, croo::router(&world))
             .nest(crochet::BASE, crochet::router(&world))
+            .nest(croo::storage::BASE, croo::storage::router())
+            .route(croo::socket::PATH, get(croo::socket::open))
             .nest("/admin", admin::router())
             .layer(middleware::from_fn_with_state(Arc::clone(&world), front::pass))
-            .with_state(world)
+            .with_state(Arc::clone(&world))
             .into_make_service_with_connect_info::<Line>();
         let serve = axum::serve(Loopback::new(listener, stop.clone()), app);
         let stopped = stop.clone();
@@ -231,7 +270,13 @@ impl Sandbox {
                 () = stopped.cancelled() => {}
             }
         });
-        Ok(Self { info, stop, server: Some(server) })
+        Ok(Self {
+            info,
+            #[cfg(test)]
+            world,
+            stop,
+            server: Some(server),
+        })
     }
 
     /// What a client needs to know.
@@ -274,7 +319,9 @@ fn open(options: &Options, origin: String) -> Result<World, SandboxError> {
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(SandboxError::Http)?;
-    let store = Store::open(options.store.as_deref(), &[chain::TABLES, crochet::TABLES])?;
+    let tables =
+        [chain::TABLES, croo::TABLES, croo::events::TABLES, croo::objects::TABLES, crochet::TABLES];
+    let store = Store::open(options.store.as_deref(), &tables)?;
     let kept = |key| store.transact(|db| store::meta(db, key)).map_err(StoreError::from);
     let seed = kept("seed")?.and_then(|text| text.parse().ok());
     let offset_ms = kept("offset_ms")?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -285,6 +332,7 @@ fn open(options: &Options, origin: String) -> Result<World, SandboxError> {
         store,
         origin,
         http,
+        sockets: croo::socket::Sockets::default(),
     };
     let now = world.clock.now_ms();
     world
@@ -293,6 +341,7 @@ fn open(options: &Options, origin: String) -> Result<World, SandboxError> {
             if seed.is_none() {
                 store::set_meta(db, "seed", &options.seed.to_string())?;
                 chain::found(db, &world, now)?;
+                croo::found(db, &world, now)?;
                 crochet::found(db, &world, now)?;
             }
             crochet::relays::resume(db)
@@ -316,6 +365,7 @@ fn info(world: &World) -> rusqlite::Result<Info> {
                     wallet_private_key: gas.private_key,
                 },
             },
+            croo: croo::info(db, world)?,
             crochet: crochet::info(db, world)?,
         })
     })

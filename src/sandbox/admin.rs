@@ -21,6 +21,10 @@ use crate::{
         chain,
         clock::rfc3339,
         crochet::{self, answers::ApiError},
+        croo::{
+            self,
+            built_in::{self, NoOrder},
+        },
         faults, info, ledger, store,
         world::World,
     },
@@ -35,11 +39,13 @@ pub(crate) fn router() -> Router<Arc<World>> {
         .route("/info", get(show_info))
         .route("/ledger", get(show_ledger))
         .route("/requests", get(requests))
+        .route("/events", get(events))
         .route("/faults", get(all_faults).post(arm).delete(disarm_all))
         .route("/faults/{id}", delete(disarm))
         .route("/clock", get(clock).post(advance))
         .route("/balance", post(balance))
         .route("/pay", post(pay))
+        .route("/order", post(order))
 }
 
 /// A request that cannot be carried out.
@@ -113,6 +119,20 @@ fn recorded(db: &Connection, after: i64) -> rusqlite::Result<Vec<Value>> {
         }))
     })?
     .collect()
+}
+
+#[derive(Deserialize)]
+struct ToldTo {
+    #[serde(default)]
+    agent_id: String,
+}
+
+async fn events(State(world): State<Arc<World>>, Query(query): Query<ToldTo>) -> Answer {
+    if query.agent_id.is_empty() {
+        return Err(Refused::Invalid("agent_id: is required".to_owned()));
+    }
+    let events = world.transact(|db, _| croo::events::truth(db, &query.agent_id))?;
+    Ok(Json(json!({ "events": events })))
 }
 
 async fn all_faults(State(world): State<Arc<World>>) -> Answer {
@@ -221,4 +241,31 @@ async fn pay(State(world): State<Arc<World>>, body: Bytes) -> Response {
         Ok(()) => Json(json!({ "relay_request_id": id, "paid": true })).into_response(),
         Err(error) => error.into_response(),
     }
+}
+
+/// The most orders that the built-in buyer makes at once.
+const ORDERS_MAX: u32 = 1_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOrders {
+    service_id: String,
+    count: Option<u32>,
+    requirements: Option<String>,
+}
+
+async fn order(State(world): State<Arc<World>>, body: Bytes) -> Answer {
+    let body: NewOrders = read(&body)?;
+    let count = body.count.unwrap_or(1);
+    if !(1..=ORDERS_MAX).contains(&count) {
+        return Err(Refused::Invalid(format!("count: must be from 1 to {ORDERS_MAX}")));
+    }
+    let wanted = (body.service_id.as_str(), body.requirements.as_deref(), count);
+    let made = world.transact(|db, now| built_in::order(db, &world, now, wanted));
+    let ids = made.map_err(|refused| match refused {
+        NoOrder::NoService => Refused::NotFound,
+        NoOrder::Unfit(reason) => Refused::Invalid(format!("service_id: {reason}")),
+        NoOrder::Store(error) => Refused::Store(error),
+    })?;
+    Ok(Json(json!({ "negotiation_id": ids.first(), "negotiation_ids": ids })))
 }

@@ -6,6 +6,7 @@
 use alloy_primitives::{Address, U256, address};
 use rusqlite::{Connection, OptionalExtension, params};
 
+pub(super) mod bundler;
 pub(super) mod calls;
 pub(super) mod logs;
 pub(super) mod rpc;
@@ -50,6 +51,7 @@ CREATE TABLE chain_transactions (
     nonce INTEGER NOT NULL, raw BLOB NOT NULL, mine_at INTEGER, block INTEGER, status INTEGER,
     gas_used INTEGER);
 CREATE INDEX chain_due ON chain_transactions (mine_at) WHERE block IS NULL;
+CREATE INDEX chain_blocks ON chain_transactions (block);
 CREATE INDEX chain_nonces ON chain_transactions (sender, nonce);
 CREATE TABLE chain_logs (
     block INTEGER NOT NULL, log_index INTEGER NOT NULL, tx_hash TEXT NOT NULL,
@@ -161,12 +163,39 @@ pub(crate) fn shift(
     put_account(db, to, &receiver)
 }
 
+/// Moves ether without a transaction; answers whether there was enough.
+pub(crate) fn shift_wei(
+    db: &Connection,
+    from: Address,
+    to: Address,
+    wei: U256,
+) -> rusqlite::Result<bool> {
+    let mut payer = account(db, from)?;
+    let Some(left) = payer.wei.checked_sub(wei) else { return Ok(false) };
+    payer.wei = left;
+    put_account(db, from, &payer)?;
+    let mut receiver = account(db, to)?;
+    receiver.wei = receiver.wei.saturating_add(wei);
+    put_account(db, to, &receiver)?;
+    Ok(true)
+}
+
 /// The number of the newest block at `now`.
 pub(crate) fn block_number(db: &Connection, now: i64) -> rusqlite::Result<i64> {
     let mined: i64 = db
         .prepare_cached("SELECT count(*) FROM chain_transactions WHERE block IS NOT NULL")?
         .query_row([], |row| row.get(0))?;
     Ok(FIRST_BLOCK + mined + (now - genesis(db)?).max(0) / BLOCK_MS)
+}
+
+/// The number of the block that is made next, at `at`: above all that were made.
+///
+/// What a marketplace does late carries its due time, so a block may be older than the one before.
+pub(crate) fn next_block(db: &Connection, at: i64) -> rusqlite::Result<i64> {
+    let last: Option<i64> = db
+        .prepare_cached("SELECT max(block) FROM chain_transactions")?
+        .query_row([], |row| row.get(0))?;
+    Ok(block_number(db, at)?.max(last.unwrap_or(0)) + 1)
 }
 
 /// When the world began, in milliseconds.

@@ -28,7 +28,6 @@ pub(super) mod reviews;
 pub(super) mod sellers;
 pub(super) mod selling;
 pub(super) mod wallets;
-pub(super) mod workers;
 
 pub(super) use relays::{payment_arrived, settle};
 

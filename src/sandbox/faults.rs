@@ -3,6 +3,9 @@
 //! A fault fires on the requests that match it, `times` times after `skip` of them. One request
 //! meets at most one fault. A fault that alters an answer and finds nothing to alter in it (a
 //! raised price in an answer that names none) has not fired and waits for the next request.
+//!
+//! To the faults of event sockets each event that is about to be sent is a request: `GET /ws`, with
+//! the event's type as a second name of the path. No other fault strikes there.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -32,12 +35,14 @@ pub(crate) enum Action {
     Status(StatusCode, HeaderMap, Vec<u8>),
     /// The answer breaks off after so many bytes of its body.
     Truncate(usize),
-    /// A gateway answers 202 and does nothing.
+    /// A gateway, or a payment, is answered 202 and nothing is done.
     Pending,
     /// Everything was done; the answer is a 502 instead of the result.
     ChargeThenFail,
     /// Everything was done; the answer is a fresh 402 instead of the result.
     PayAgain,
+    /// What is asked for is taken on; its step on CROO's chain then fails.
+    Fail,
     /// The price asked for is higher.
     RaisePrice(RaisePrice),
     /// The deposit address of the answer is another.
@@ -46,11 +51,48 @@ pub(crate) enum Action {
     SwapTerms(Map<String, Value>),
     /// The `Date` of the answer is off by so many seconds.
     SkewS(i64),
-    /// For event sockets; no marketplace here has one yet.
-    Socket,
+    /// An event socket breaks.
+    Socket(SocketFault),
 }
 
-/// A factor on the price that the gateway asks for, in millionths.
+/// What goes wrong with an event that is about to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketFault {
+    /// The line is cut instead.
+    Kill,
+    /// It is sent twice.
+    Duplicate,
+    /// It is sent after the next one.
+    Reorder,
+    /// The connection is closed with 1008 instead.
+    Refuse,
+    /// It is never sent.
+    Drop,
+    /// The connection stays open, but nothing is sent from now on, not even a pong.
+    Stall,
+}
+
+impl SocketFault {
+    /// By the words of the contract.
+    const NAMED: [(&str, Self); 6] = [
+        ("kill", Self::Kill),
+        ("duplicate", Self::Duplicate),
+        ("reorder", Self::Reorder),
+        ("1008", Self::Refuse),
+        ("drop", Self::Drop),
+        ("stall", Self::Stall),
+    ];
+}
+
+/// Given to a handler with the request: the step on the chain is to fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fails;
+
+/// Given back by a handler with the answer: the fault that came with the request did its work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Altered;
+
+/// A factor on the price that the gateway or an order asks for, in millionths.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RaisePrice(u64);
 
@@ -104,7 +146,10 @@ impl Spec {
         if method != "*" && Method::from_bytes(method.as_bytes()).is_err() {
             return Err("method: must be an HTTP method or *".to_owned());
         }
-        let action = members.get("action").ok_or("action: is required")?;
+        let action = parse_action(members.get("action").ok_or("action: is required")?)?;
+        if matches!(action, Action::Socket(_)) && !["socket", "*"].contains(&marketplace.as_str()) {
+            return Err("marketplace: events are sent by socket alone".to_owned());
+        }
         let times = count("times", 1)?;
         if times == 0 {
             return Err("times: must be at least 1".to_owned());
@@ -115,12 +160,13 @@ impl Spec {
             path: text("path", Some("*"))?,
             skip: count("skip", 0)?,
             times,
-            action: parse_action(action)?,
+            action,
         })
     }
 
     fn matches(&self, target: &Target<'_>) -> bool {
-        (self.marketplace == "*" || self.marketplace == target.marketplace)
+        matches!(self.action, Action::Socket(_)) == target.is_event
+            && (self.marketplace == "*" || self.marketplace == target.marketplace)
             && (self.method == "*"
                 || self.method.eq_ignore_ascii_case(target.method)
                 || target.calls.contains(&self.method))
@@ -135,6 +181,7 @@ fn parse_action(action: &Value) -> Result<Action, Invalid> {
             "drop_before" => Ok(Action::DropBefore),
             "drop_after" => Ok(Action::DropAfter),
             "pending" => Ok(Action::Pending),
+            "fail" => Ok(Action::Fail),
             "charge_then_fail" => Ok(Action::ChargeThenFail),
             "pay_again" => Ok(Action::PayAgain),
             _ => Err(format!("action: {name} is not known")),
@@ -181,9 +228,11 @@ fn parse_valued(name: &str, value: &Value) -> Result<Action, Invalid> {
         }
         "socket" => value
             .as_str()
-            .filter(|what| ["kill", "duplicate", "reorder", "1008"].contains(what))
-            .map(|_| Action::Socket)
-            .ok_or_else(|| wrong("one of kill, duplicate, reorder, 1008")),
+            .and_then(|what| SocketFault::NAMED.into_iter().find(|(name, _)| *name == what))
+            .map(|(_, fault)| Action::Socket(fault))
+            .ok_or_else(|| {
+                wrong(&format!("one of {}", SocketFault::NAMED.map(|(name, _)| name).join(", ")))
+            }),
         _ => Err(format!("action: {name} is not known")),
     }
 }
@@ -248,8 +297,10 @@ pub(crate) struct Target<'a> {
     pub(crate) method: &'a str,
     /// The path from the marketplace's base.
     pub(crate) path: &'a str,
-    /// The JSON-RPC methods that it calls.
+    /// The JSON-RPC methods that it calls, or the type of an event.
     pub(crate) calls: &'a [String],
+    /// Whether it is no request, but an event that is about to be sent.
+    pub(crate) is_event: bool,
 }
 
 /// A fault that fires.
@@ -322,6 +373,17 @@ pub(crate) fn take(world: &World, target: &Target<'_>) -> rusqlite::Result<Optio
     })
 }
 
+/// The fault that an event of this type meets when it is about to be sent.
+pub(crate) fn take_on_event(world: &World, kind: &str) -> rusqlite::Result<Option<SocketFault>> {
+    let calls = [kind.to_owned()];
+    let target =
+        Target { marketplace: "socket", method: "GET", path: "/ws", calls: &calls, is_event: true };
+    Ok(take(world, &target)?.and_then(|fired| match fired.action {
+        Action::Socket(fault) => Some(fault),
+        _ => None,
+    }))
+}
+
 /// The fault found nothing to alter: it has not fired.
 pub(crate) fn put_back(world: &World, fired: &Fired) -> rusqlite::Result<()> {
     world.store.transact(|db| {
@@ -370,6 +432,7 @@ mod tests {
             ("action",      json!({ "status": 99 })),
             ("action",      json!({ "raise_price": 1.5 })),
             ("action",      json!({ "body_base64": "!" })),
+            ("action",      json!({ "socket": "melt" })),
             ("colour",      json!("red")),
         ];
         for (field, value) in rows {
@@ -378,5 +441,11 @@ mod tests {
             let error = Spec::parse(&spec).unwrap_err();
             assert!(error.starts_with(field), "{field} {value}: {error}");
         }
+        let of_events = |marketplace| {
+            let fault = json!({ "marketplace": marketplace, "action": { "socket": "stall" } });
+            Spec::parse(&fault).map(|_| ())
+        };
+        assert_eq!((of_events("socket"), of_events("*")), (Ok(()), Ok(())));
+        assert!(of_events("crochet").unwrap_err().starts_with("marketplace"));
     }
 }

@@ -20,17 +20,21 @@ use serde_json::{Map, Value, json};
 use crate::sandbox::{
     chain::rpc,
     clock::http_date,
-    crochet,
-    faults::{self, Action, Fired, Target},
+    crochet, croo,
+    faults::{self, Action, Altered, Fails, Fired, Target},
     line::Line,
     world::World,
 };
 
 /// The largest request that is read, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How much of a body is recorded, in bytes.
+const RECORDED_BYTES_MAX: usize = 64 * 1024;
 /// How long the first part of a truncated answer has to get out.
 const FLUSH: Duration = Duration::from_millis(50);
-/// The names under which answers give the address to pay to.
+/// The names under which answers of CROO give the addresses that money goes to.
+const CROO_PAYEES: [&str; 2] = ["providerFundAddress", "providerWalletAddress"];
+/// The names under which other answers give the address to pay to.
 const PAYEES: [&str; 6] =
     ["deposit_address", "depositAddress", "pay_to", "payTo", "payee", "recipient"];
 
@@ -54,9 +58,9 @@ pub(crate) async fn pass(
     };
     let calls = if marketplace == "chain" { rpc::methods(&body) } else { Vec::new() };
     let method = parts.method.to_string();
-    let target = Target { marketplace, method: &method, path, calls: &calls };
+    let target = Target { marketplace, method: &method, path, calls: &calls, is_event: false };
     let fault = record(&world, &target, &parts, &body).and_then(|()| faults::take(&world, &target));
-    let passage = Passage { world: Arc::clone(&world), line, parts, body, next };
+    let passage = Passage { world: Arc::clone(&world), marketplace, line, parts, body, next };
     let path = path.to_owned();
     // In a task of its own: what was received is carried out, even if the client goes away.
     let work = tokio::spawn(async move {
@@ -82,7 +86,16 @@ pub(crate) async fn pass(
 
 /// The marketplace that a path belongs to, and the path from its base.
 fn belongs(path: &str) -> Option<(&'static str, &str)> {
-    [("crochet", crochet::BASE), ("chain", "/chain")].into_iter().find_map(|(name, base)| {
+    if path == croo::socket::PATH {
+        return Some(("socket", path));
+    }
+    let bases = [
+        ("croo", croo::BASE),
+        ("crochet", crochet::BASE),
+        ("storage", croo::storage::BASE),
+        ("chain", "/chain"),
+    ];
+    bases.into_iter().find_map(|(name, base)| {
         let rest = path.strip_prefix(base)?;
         match rest {
             "" => Some((name, "/")),
@@ -138,7 +151,7 @@ fn record(world: &World, target: &Target<'_>, parts: &Parts, body: &Bytes) -> ru
             target.path,
             parts.uri.query().unwrap_or_default(),
             Value::from(headers).to_string(),
-            String::from_utf8_lossy(body),
+            String::from_utf8_lossy(body.get(..RECORDED_BYTES_MAX).unwrap_or(body)),
         ])?;
         Ok(())
     })
@@ -147,6 +160,7 @@ fn record(world: &World, target: &Target<'_>, parts: &Parts, body: &Bytes) -> ru
 /// A request on its way to its handler.
 struct Passage {
     world: Arc<World>,
+    marketplace: &'static str,
     line: Line,
     parts: Parts,
     body: Bytes,
@@ -183,6 +197,10 @@ impl Passage {
                 (response, 0)
             }
             Action::Truncate(bytes) => (truncate(self.run().await, *bytes, line).await, 0),
+            Action::Pending if self.marketplace == "croo" => {
+                let answer = croo::pending(&self.world, path, &self.parts.headers);
+                (answer.into_response(), 0)
+            }
             Action::Pending => {
                 let relay = self.parts.headers.get("x-crochet-relay-request-id");
                 let relay = relay.and_then(|value| value.to_str().ok());
@@ -193,11 +211,15 @@ impl Passage {
                 self.parts.extensions.insert(*raise);
                 (self.altered(&fired, path).await, 0)
             }
+            Action::Fail => {
+                self.parts.extensions.insert(Fails);
+                (self.altered(&fired, path).await, 0)
+            }
             Action::ChargeThenFail
             | Action::PayAgain
             | Action::SwapPayee(_)
             | Action::SwapTerms(_)
-            | Action::Socket => (self.altered(&fired, path).await, 0),
+            | Action::Socket(_) => (self.altered(&fired, path).await, 0),
         }
     }
 
@@ -205,12 +227,14 @@ impl Passage {
     async fn altered(self, fired: &Fired, path: &str) -> Response {
         let (world, headers, body) =
             (Arc::clone(&self.world), self.parts.headers.clone(), self.body.clone());
+        let is_croo = self.marketplace == "croo";
         let response = self.run().await;
         let status = response.status();
+        let is_done = response.extensions().get::<Altered>().is_some();
         let altered = match &fired.action {
-            Action::RaisePrice(_) if status == StatusCode::PAYMENT_REQUIRED => {
-                return response;
-            }
+            Action::RaisePrice(_) if status == StatusCode::PAYMENT_REQUIRED => return response,
+            Action::RaisePrice(_) | Action::Fail if is_done => return response,
+            Action::ChargeThenFail if status == StatusCode::OK && is_croo => Some(croo::failed()),
             Action::ChargeThenFail if status == StatusCode::OK => Some(failed()),
             Action::PayAgain if status.is_success() => {
                 let id = path.strip_prefix("/gateway/");
@@ -218,9 +242,10 @@ impl Passage {
                 id.filter(|_| has_paid)
                     .and_then(|id| crochet::gateway::charge_again(&world, id, &headers, body).ok())
             }
-            Action::SwapPayee(payee) if status == StatusCode::PAYMENT_REQUIRED => {
+            Action::SwapPayee(payee) if is_croo || status == StatusCode::PAYMENT_REQUIRED => {
                 let payee = Value::from(payee.as_str());
-                let terms = PAYEES.iter().map(|name| ((*name).to_owned(), payee.clone()));
+                let names = if is_croo { &CROO_PAYEES[..] } else { &PAYEES[..] };
+                let terms = names.iter().map(|name| ((*name).to_owned(), payee.clone()));
                 return swapped(&world, fired, response, &terms.collect()).await;
             }
             Action::SwapTerms(terms) => {

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Fee,
     /// The seller received the rest.
     Payout,
+    /// The buyer received the price back.
+    Refund,
     /// Tokens moved for no purchase.
     Transfer,
 }
@@ -27,6 +29,7 @@ impl Kind {
             Self::Charge => "charge",
             Self::Fee => "fee",
             Self::Payout => "payout",
+            Self::Refund => "refund",
             Self::Transfer => "transfer",
         }
     }
@@ -35,11 +38,11 @@ impl Kind {
 /// An entry to add.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEntry<'a> {
-    /// Whose: `crochet` or `chain`.
+    /// Whose: `croo`, `crochet` or `chain`.
     pub(crate) marketplace: &'a str,
     /// What it says.
     pub(crate) kind: Kind,
-    /// The relay id, or the hash of a transaction.
+    /// The order id, the relay id, or the hash of a transaction.
     pub(crate) reference: &'a str,
     /// The charge that a fee or a payout belongs to.
     pub(crate) parent: Option<&'a str>,

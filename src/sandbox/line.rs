@@ -1,6 +1,7 @@
 //! Connections that can be cut: without an answer, without a farewell.
 //!
 //! A cut connection writes nothing more, so the client sees it break instead of an error status.
+//! A stalled one is worse: it stays open, and what is written to it goes nowhere.
 
 use std::{
     fmt,
@@ -8,6 +9,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -45,7 +50,7 @@ impl Listener for Loopback {
         socket.set_nodelay(true).ok();
         let cut = self.stop.child_token();
         let cutting = Box::pin(cut.clone().cancelled_owned());
-        (Stream { socket, cut, cutting }, address)
+        (Stream { socket, line: Line { cut, is_stalled: Arc::default() }, cutting }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -55,25 +60,33 @@ impl Listener for Loopback {
 
 /// The knife for one connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Line(CancellationToken);
+pub(crate) struct Line {
+    cut: CancellationToken,
+    is_stalled: Arc<AtomicBool>,
+}
 
 impl Line {
     /// Cuts the connection: nothing more is read or written.
     pub(crate) fn cut(&self) {
-        self.0.cancel();
+        self.cut.cancel();
+    }
+
+    /// Lets everything that is written from now on get lost.
+    pub(crate) fn stall(&self) {
+        self.is_stalled.store(true, Ordering::SeqCst);
     }
 }
 
 impl Connected<IncomingStream<'_, Loopback>> for Line {
     fn connect_info(stream: IncomingStream<'_, Loopback>) -> Self {
-        Self(stream.io().cut.clone())
+        stream.io().line.clone()
     }
 }
 
 /// A connection.
 pub(crate) struct Stream {
     socket: TcpStream,
-    cut: CancellationToken,
+    line: Line,
     cutting: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -85,7 +98,11 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     fn check(&self) -> io::Result<()> {
-        if self.cut.is_cancelled() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        if self.line.cut.is_cancelled() {
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -109,6 +126,9 @@ impl AsyncWrite for Stream {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check()?;
+        if self.line.is_stalled.load(Ordering::SeqCst) {
+            return Poll::Ready(Ok(buffer.len()));
+        }
         Pin::new(&mut self.socket).poll_write(context, buffer)
     }
 

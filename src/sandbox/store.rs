@@ -4,14 +4,14 @@
 //! all. Amounts that may exceed 63 bits (wei, allowances) are decimal text.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The version of the tables; a store of another version is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// The tables of the frame.
 const FRAME: &str = "
@@ -34,8 +34,14 @@ CREATE INDEX ledger_reference ON ledger (reference);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It was written by another version of this program.
-    #[error("the sandbox's store has version {found}, this program uses version {VERSION}")]
+    #[error(
+        "the sandbox's store has version {found}, this program uses version {VERSION}: delete \
+         {} to begin a fresh world",
+        path.display()
+    )]
     Version {
+        /// The file.
+        path: PathBuf,
         /// What the file says.
         found: i64,
     },
@@ -71,7 +77,10 @@ impl Store {
                 ))?;
             }
             VERSION => {}
-            found => return Err(StoreError::Version { found }),
+            found => {
+                let path = path.unwrap_or(Path::new(":memory:")).to_owned();
+                return Err(StoreError::Version { path, found });
+            }
         }
         Ok(Self { connection: Mutex::new(connection) })
     }
@@ -114,4 +123,21 @@ pub(crate) fn next_serial(db: &Connection) -> rusqlite::Result<i64> {
     let last: i64 = meta(db, "serial")?.and_then(|text| text.parse().ok()).unwrap_or(0);
     set_meta(db, "serial", &(last + 1).to_string())?;
     Ok(last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_file_of_another_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("world.db");
+        Store::open(Some(&path), &[]).unwrap();
+        Store::open(Some(&path), &[]).unwrap();
+        let older = Connection::open(&path).unwrap();
+        older.pragma_update(None, "user_version", VERSION - 1).unwrap();
+        let error = Store::open(Some(&path), &[]).unwrap_err();
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    }
 }

@@ -4,6 +4,11 @@
 
 mod accounts;
 mod chain;
+mod croo_events;
+mod croo_failures;
+mod croo_lists;
+mod croo_objects;
+mod croo_orders;
 mod faults;
 mod gateway;
 mod selling;
@@ -86,6 +91,16 @@ impl World {
     /// Lets the sandbox's time pass.
     fn pass(&self, ms: i64) {
         self.time.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// The world from inside.
+    fn inside(&self) -> &Arc<super::World> {
+        &self.sandbox.as_ref().unwrap().world
+    }
+
+    /// CROO's provider.
+    fn provider(&self) -> &str {
+        &self.info.croo.provider.agent_id
     }
 
     fn url(&self, path: &str) -> String {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::sandbox::{
     Pace, chain,
     clock::Clock,
-    crochet,
+    crochet, croo,
     keys::{Seed, Wallet},
     ledger::{self, Kind, NewEntry},
     store::{self, Store},
@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) origin: String,
     /// For forwarding requests to sellers.
     pub(crate) http: reqwest::Client,
+    /// Who listens to CROO's events.
+    pub(crate) sockets: croo::socket::Sockets,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl World {
                 )?;
             }
         }
+        croo::settle(db, self, now)?;
         crochet::settle(db, self, now)
     }
 

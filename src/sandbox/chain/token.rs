@@ -129,7 +129,13 @@ fn done(data: LogData) -> Effects {
     Effects { output, logs: vec![Log { address: USDC, data }], moved: None }
 }
 
-fn transfer(db: &Connection, from: Address, to: Address, value: U256) -> Result<Effects, Failure> {
+/// Moves `value` micro-units from `from` to `to`.
+pub(crate) fn transfer(
+    db: &Connection,
+    from: Address,
+    to: Address,
+    value: U256,
+) -> Result<Effects, Failure> {
     if to == Address::ZERO {
         return Err(Failure::Revert("ERC20: transfer to the zero address"));
     }

@@ -244,7 +244,7 @@ fn include(
     } else {
         execute(db, *sender, tx.kind(), tx.value, &tx.input, unsigned(at / 1_000))
     };
-    let block = chain::block_number(db, at)? + 1;
+    let block = chain::next_block(db, at)?;
     let (status, effects) = match outcome {
         Ok(effects) => (1, effects),
         Err(Failure::Revert(_)) => (0, Effects::default()),
@@ -283,15 +283,9 @@ pub(crate) fn execute(
         }
         return token::call(db, sender, input, now_s);
     }
-    let mut payer = account(db, sender)?;
-    let Some(left) = payer.wei.checked_sub(value) else {
+    if !chain::shift_wei(db, sender, to, value)? {
         return Err(Failure::Revert("insufficient balance for transfer"));
-    };
-    payer.wei = left;
-    put_account(db, sender, &payer)?;
-    let mut receiver = account(db, to)?;
-    receiver.wei = receiver.wei.saturating_add(value);
-    put_account(db, to, &receiver)?;
+    }
     Ok(Effects::default())
 }
 

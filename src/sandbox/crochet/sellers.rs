@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::sandbox::{
-    crochet::{catalog, endpoints, listings::Listing, relays::Relay, workers},
+    crochet::{catalog, endpoints, listings::Listing, relays::Relay},
+    workers,
     world::World,
 };
 
