@@ -18,7 +18,8 @@ use crate::{
     clock::Clock,
     config::{Mode, Settings},
     error::{Code, Error},
-    marketplaces::{crochet::Crochet, http::Http},
+    ids::AgentId,
+    marketplaces::{crochet::Crochet, croo::Croo, http::Http},
     store::{Store, secrets},
     vault::{Vault, VaultOptions},
     wallet::Wallet,
@@ -33,6 +34,8 @@ pub struct Access {
     http: Http,
     vault: OnceLock<Arc<Vault>>,
     venue: venue::Slot,
+    /// The CROO agent that the key is of, once it was learned.
+    croo_agent: tokio::sync::OnceCell<AgentId>,
 }
 
 impl Access {
@@ -47,6 +50,7 @@ impl Access {
             http: Http::default(),
             vault: OnceLock::new(),
             venue: venue::Slot::default(),
+            croo_agent: tokio::sync::OnceCell::new(),
         }
     }
 
@@ -97,6 +101,35 @@ impl Access {
     /// Where the sandbox does not answer.
     pub async fn refresh_clock(&self) -> Result<(), Error> {
         venue::refresh_clock(self).await
+    }
+
+    /// CROO, for the agent in use; without a key where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::venue`].
+    pub async fn croo(&self) -> Result<Croo, Error> {
+        let venue = self.venue().await?;
+        let key = self.settings.croo.sdk_key.clone().or_else(|| venue.croo.sdk_key.clone());
+        Croo::new(self.http.client()?.clone(), &venue.croo.api_url, key)
+    }
+
+    /// The agent that CROO's key is of. `None`: it has neither negotiations nor orders so far, so
+    /// nothing is its own.
+    ///
+    /// # Errors
+    ///
+    /// As an operation of CROO.
+    pub async fn croo_agent(&self, croo: &Croo) -> Result<Option<AgentId>, Error> {
+        if let Some(known) = self.croo_agent.get() {
+            return Ok(Some(known.clone()));
+        }
+        let found = croo.own_agent().await?;
+        if let Some(agent) = &found {
+            // Somebody else may have learned it meanwhile: it is the same.
+            let _ = self.croo_agent.set(agent.clone());
+        }
+        Ok(found)
     }
 
     /// Crochet, for the account in use.

@@ -8,7 +8,13 @@ use crate::{
     access::Access,
     config::Settings,
     journal::Rail,
-    marketplaces::crochet::gateway::Gateway,
+    marketplaces::{
+        crochet::gateway::Gateway,
+        croo::{
+            payment::Orders,
+            stream::{self, Stream},
+        },
+    },
     spend::{Patience, Payment, Spending},
 };
 
@@ -22,6 +28,8 @@ pub struct App {
     spending: Arc<Spending>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    stream: Arc<Stream>,
+    listens: bool,
 }
 
 /// A tool reaches a marketplace by the same access as a rail.
@@ -36,18 +44,23 @@ impl App {
     /// The parts for these settings. Touches neither network nor store.
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        Self::with_patience(settings, Patience::default())
+        Self::with_patience(settings, Patience::default(), Some(stream::Times::default()))
     }
 
-    /// As [`Self::new`], with another patience than the usual one.
+    /// As [`Self::new`], with another patience and other times than the usual ones. Without times,
+    /// events are not listened to.
     #[must_use]
-    pub fn with_patience(settings: Settings, patience: Patience) -> Arc<Self> {
+    pub fn with_patience(
+        settings: Settings,
+        patience: Patience,
+        times: Option<stream::Times>,
+    ) -> Arc<Self> {
         let access = Arc::new(Access::new(settings));
         let tasks = TaskTracker::new();
-        let rails: HashMap<Rail, Arc<dyn Payment>> = HashMap::from([(
-            Rail::CrochetGateway,
-            Arc::new(Gateway::new(access.clone())) as Arc<dyn Payment>,
-        )]);
+        let rails: HashMap<Rail, Arc<dyn Payment>> = HashMap::from([
+            (Rail::CrooOrder, Arc::new(Orders::new(access.clone())) as Arc<dyn Payment>),
+            (Rail::CrochetGateway, Arc::new(Gateway::new(access.clone()))),
+        ]);
         let spending = Spending::new(
             access.store().clone(),
             access.clock().clone(),
@@ -56,7 +69,29 @@ impl App {
             rails,
             tasks.clone(),
         );
-        Arc::new(Self { access, spending, tasks, stopping: CancellationToken::new() })
+        let stopping = CancellationToken::new();
+        let stream = Stream::new(
+            access.clone(),
+            spending.clone(),
+            tasks.clone(),
+            stopping.clone(),
+            times.unwrap_or_default(),
+        );
+        let listens = times.is_some();
+        Arc::new(Self { access, spending, tasks, stopping, stream, listens })
+    }
+
+    /// The stream of CROO's events, which begins with [`Self::listen`].
+    #[must_use]
+    pub const fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// Begins to listen to the marketplaces' events, where it has not begun.
+    pub fn listen(&self) {
+        if self.listens {
+            self.stream.begin();
+        }
     }
 
     /// The gate for money.

@@ -33,8 +33,12 @@ pub struct Settings {
     pub read_only: bool,
     /// What may be spent.
     pub policy: Policy,
+    /// CROO's settings.
+    pub croo: CrooSettings,
     /// Crochet's settings.
     pub crochet: CrochetSettings,
+    /// The folder that files are read from and written to.
+    pub files_dir: PathBuf,
     /// The wallet's settings.
     pub wallet: WalletSettings,
     /// The chain's settings.
@@ -62,6 +66,35 @@ impl Mode {
         match self {
             Self::Sandbox { .. } => "sandbox",
             Self::Live => "live",
+        }
+    }
+}
+
+/// CROO's settings. Source of the names: protocols/croo.md §1.
+#[derive(Clone, Debug)]
+pub struct CrooSettings {
+    /// The API's host.
+    pub api_url: String,
+    /// The host of the event stream.
+    pub ws_url: String,
+    /// The agent's key.
+    pub sdk_key: Option<SecretString>,
+    /// Whether the wallet's balance is read before an order is paid.
+    pub balance_check: bool,
+}
+
+/// The host of the real CROO.
+pub const CROO_API_URL: &str = "https://api.croo.network";
+/// The event stream of the real CROO.
+pub const CROO_WS_URL: &str = "wss://api.croo.network/ws";
+
+impl Default for CrooSettings {
+    fn default() -> Self {
+        Self {
+            api_url: CROO_API_URL.to_owned(),
+            ws_url: CROO_WS_URL.to_owned(),
+            sdk_key: None,
+            balance_check: true,
         }
     }
 }

@@ -99,6 +99,8 @@ codes! {
     EgressBlocked = "egress_blocked", No, Stop;
     /// The connection cannot be made secure; nothing was sent.
     TlsFailed = "tls_failed", No, AskOwner;
+    /// A link that a file is fetched or stored by is over; the same call gets a new one.
+    LinkExpired = "link_expired", No, Retry;
     /// The wallet has too little of what is to be paid, or of the coin for the network's fee.
     InsufficientFunds = "insufficient_funds", No, TopUp;
     /// The chain's node does not answer; a balance is unknown, not zero.
@@ -133,7 +135,9 @@ codes! {
     AwaitingExternalPayment = "awaiting_external_payment", No, AskOwner;
     /// The proof of work was not found in time, or is out of reach.
     ProofOfWorkFailed = "proof_of_work_failed", No, Retry;
-    /// Someone else spends from this wallet: payments are frozen until the owner confirms.
+    /// The stream of events is down; what is read from the marketplace itself is right.
+    EventsDegraded = "events_degraded", No, Check;
+    /// Someone else uses this wallet or this key: payments are frozen until the owner confirms.
     InstanceConflict = "instance_conflict", No, AskOwner;
     /// The journal cannot be written or read, so nothing that matters is sent.
     StoreUnavailable = "store_unavailable", No, AskOwner;

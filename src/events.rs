@@ -2,11 +2,41 @@
 //!
 //! An event never triggers a payment.
 
-use rusqlite::{Connection, params};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::watch;
 
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
+
+/// Who events are kept for where there is one owner.
+pub const LOCAL: &str = "local";
+/// How often is looked for what other processes have stored.
+const POLL: Duration = Duration::from_secs(1);
+const COLUMNS: &str = "seq, principal, source, dedup, kind, subject, payload, at";
+
+/// Tells when it is time to look into the inbox again: at once after this process has stored
+/// something, after a while for what others store.
+#[derive(Debug)]
+pub struct Changes(watch::Receiver<u64>);
+
+impl Changes {
+    /// Those of this store, from this moment on: what is looked for after this is not missed.
+    #[must_use]
+    pub fn of(store: &Store) -> Self {
+        Self(store.commits())
+    }
+
+    /// Waits until it is time to look. Nothing is lost where it is cancelled.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            Ok(()) = self.0.changed() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
 
 /// Something that happened.
 #[derive(Clone, Debug, Serialize)]
@@ -63,25 +93,11 @@ pub fn after(
     cursor: i64,
     limit: u32,
 ) -> Result<Vec<Event>, StoreError> {
-    let mut statement = db.prepare_cached(
-        "SELECT seq, principal, source, dedup, kind, subject, payload, at FROM inbox
-         WHERE principal = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
-    )?;
-    let events = statement
-        .query_map(params![principal, cursor, limit], |row| {
-            let payload: String = row.get(6)?;
-            Ok(Event {
-                seq: row.get(0)?,
-                principal: row.get(1)?,
-                source: row.get(2)?,
-                dedup: row.get(3)?,
-                kind: row.get(4)?,
-                subject: row.get(5)?,
-                payload: serde_json::from_str(&payload).unwrap_or(Value::Null),
-                at: row.get(7)?,
-            })
-        })?
-        .collect::<Result<_, _>>()?;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM inbox WHERE principal = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
+    ))?;
+    let events =
+        statement.query_map(params![principal, cursor, limit], row)?.collect::<Result<_, _>>()?;
     Ok(events)
 }
 
@@ -96,4 +112,63 @@ pub fn last(db: &Connection, principal: &str) -> Result<i64, StoreError> {
         params![principal],
         |row| row.get(0),
     )?)
+}
+
+/// The last events, the oldest first.
+///
+/// # Errors
+///
+/// Where the store fails.
+pub fn recent(db: &Connection, principal: &str, limit: u32) -> Result<Vec<Event>, StoreError> {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM inbox WHERE principal = ?1 ORDER BY seq DESC LIMIT ?2"
+    ))?;
+    let mut events: Vec<Event> =
+        statement.query_map(params![principal, limit], row)?.collect::<Result<_, _>>()?;
+    events.reverse();
+    Ok(events)
+}
+
+/// Whether an event is stored.
+///
+/// # Errors
+///
+/// Where the store fails.
+pub fn is_stored(db: &Connection, event: &Event) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM inbox WHERE source = ?1 AND dedup = ?2)")?
+        .query_row(params![event.source, event.dedup], |row| row.get(0))?)
+}
+
+/// The last event about a subject.
+///
+/// # Errors
+///
+/// Where the store fails.
+pub fn last_about(
+    db: &Connection,
+    source: &str,
+    subject: &str,
+) -> Result<Option<Event>, StoreError> {
+    Ok(db
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM inbox WHERE source = ?1 AND subject = ?2
+             ORDER BY seq DESC LIMIT 1"
+        ))?
+        .query_row([source, subject], row)
+        .optional()?)
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let payload: String = row.get(6)?;
+    Ok(Event {
+        seq: row.get(0)?,
+        principal: row.get(1)?,
+        source: row.get(2)?,
+        dedup: row.get(3)?,
+        kind: row.get(4)?,
+        subject: row.get(5)?,
+        payload: serde_json::from_str(&payload).unwrap_or(Value::Null),
+        at: row.get(7)?,
+    })
 }

@@ -80,8 +80,14 @@ ids! {
     WalletId;
     /// An API key's identifier at Crochet; not the key.
     ApiKeyId;
-    /// An account at Crochet.
+    /// An agent: an account at a marketplace.
     AgentId;
+    /// A service that a CROO agent sells.
+    ServiceId;
+    /// A negotiation of a CROO order.
+    NegotiationId;
+    /// A CROO order.
+    OrderId;
     /// A payment at Crochet, as its 402 names it.
     RelayId;
 }

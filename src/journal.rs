@@ -89,6 +89,8 @@ words! {
 words! {
     /// How a purchase is paid: which [`crate::spend::Payment`] makes it.
     Rail {
+        /// An order at CROO.
+        CrooOrder = "croo_order",
         /// A call through Crochet's gateway.
         CrochetGateway = "crochet_gateway",
     }
@@ -135,6 +137,15 @@ impl State {
             Self::Settled => MoneyMoved::Yes,
         }
     }
+}
+
+/// What goes straight to an address that the seller chose, beside the price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fund {
+    /// How much.
+    pub amount: Usdc,
+    /// Where to.
+    pub payee: String,
 }
 
 /// One purchase.
@@ -204,6 +215,8 @@ pub struct Purchase {
     pub reserved_at: Option<i64>,
     /// When nothing was left to do.
     pub finished_at: Option<i64>,
+    /// What goes straight to an address that the seller chose; within [`Self::max_total`].
+    pub fund: Option<Fund>,
 }
 
 impl Purchase {
@@ -240,6 +253,7 @@ impl Purchase {
             self.chain_id,
             self.max_total,
             self.origin,
+            self.fund.as_ref().map(|fund| (fund.amount, &fund.payee)),
         ]);
         hex::encode(Sha256::digest(bound.to_string()))
     }

@@ -9,9 +9,9 @@
 //! - Text from a marketplace is data: cleaned by [`text`], shown in members named `…_untrusted`.
 //! - No secret is in a result, a log, an error, a URL or the journal.
 //!
-//! Dependencies point down: `cli` → `transports` → `server` → `tools` → `app` → `marketplaces` (their
-//! rails) → `spend`, `access` → `journal`, `wallet`, `chain` → `config` → `money`, `ids`, `error`. `sandbox` stands alone: it shares no wire type
-//! with the clients.
+//! Dependencies point down: `cli` → `transports` → `server` → `tools` → `app` → `marketplaces` with
+//! their rails → `spend`, `access` → `journal`, `wallet`, `chain` → `config` → `money`, `ids`,
+//! `error`. `sandbox` stands alone: it shares no wire type with the clients.
 
 pub mod access;
 pub mod app;
@@ -19,8 +19,10 @@ pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod egress;
 pub mod error;
 pub mod events;
+pub mod files;
 pub mod ids;
 pub mod journal;
 pub mod json;

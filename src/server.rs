@@ -1,6 +1,8 @@
 //! The MCP handler. [`Server::call_tool`] is the gate that every call passes: panics, deadlines,
 //! argument failures, the size of a result, and which tools there are.
 
+mod resources;
+
 use std::{
     borrow::Cow,
     collections::BTreeMap,
@@ -19,16 +21,18 @@ use rmcp::{
     },
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
-        Implementation, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
-        ServerCapabilities, ServerConfig, Tool,
+        Implementation, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+        ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
     },
-    service::RequestContext,
+    service::{RequestContext, SubscriptionContext},
 };
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
     error::{Code, Error, MoneyMoved},
+    marketplaces::Marketplace,
     recovery::NextCall,
     tools::{self, Kind},
 };
@@ -54,6 +58,7 @@ pub struct Server(Arc<Inner>);
 struct Inner {
     app: Arc<App>,
     tools: BTreeMap<&'static str, Kind>,
+    subscriptions: resources::Subscriptions,
     /// Built when a tool is first listed or called: its schemas are a third of a start.
     offered: LazyLock<Offered, Box<dyn FnOnce() -> Offered + Send>>,
 }
@@ -85,7 +90,7 @@ impl Server {
 
     fn built(app: Arc<App>, router: impl FnOnce() -> ToolRouter<Self> + Send + 'static) -> Self {
         let settings = app.settings();
-        let tools = tools::in_use(&settings.profiles, settings.read_only);
+        let tools = tools::in_use(&settings.profiles, &settings.marketplaces, settings.read_only);
         let in_use = tools.clone();
         let build = move || {
             let router = router();
@@ -98,7 +103,8 @@ impl Server {
                 .collect();
             Offered { router, list }
         };
-        Self(Arc::new(Inner { app, tools, offered: LazyLock::new(Box::new(build)) }))
+        let subscriptions = resources::Subscriptions::default();
+        Self(Arc::new(Inner { app, tools, subscriptions, offered: LazyLock::new(Box::new(build)) }))
     }
 
     /// What the tools work on.
@@ -111,6 +117,12 @@ impl Server {
     #[must_use]
     pub fn listed(&self) -> &[Tool] {
         &self.0.offered.list
+    }
+
+    /// Whether a tool is offered.
+    #[must_use]
+    pub fn offers(&self, tool: &str) -> bool {
+        self.0.tools.contains_key(tool)
     }
 
     /// Arguments that a tool would take: the required ones, with their examples.
@@ -129,9 +141,7 @@ impl Server {
     /// Leaves out the calls of tools that are not offered.
     fn offer_only(&self, next: &mut Value) {
         if let Some(calls) = next.as_array_mut() {
-            calls.retain(|call| {
-                call["tool"].as_str().is_some_and(|name| self.0.tools.contains_key(name))
-            });
+            calls.retain(|call| call["tool"].as_str().is_some_and(|name| self.offers(name)));
         }
     }
 
@@ -216,6 +226,7 @@ fn example_of(name: &str, schema: &rmcp::model::JsonObject) -> Value {
     if let Some(value) = keyword("examples")
         .and_then(|e| e.get(0))
         .or_else(|| keyword("enum").and_then(|values| values.get(0)))
+        .or_else(|| keyword("oneOf").and_then(|values| values.get(0)?.get("const")))
     {
         return value.clone();
     }
@@ -234,7 +245,11 @@ fn example_of(name: &str, schema: &rmcp::model::JsonObject) -> Value {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_resources_subscribe();
+        ServerConfig::new(capabilities.build())
             .with_server_info(
                 Implementation::new("haggle", env!("CARGO_PKG_VERSION")).with_title("Haggle"),
             )
@@ -251,7 +266,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let mut result = ListToolsResult::with_all_items(self.0.offered.list.clone());
-        if context.protocol_version().is_some_and(|v| v >= ProtocolVersion::V_2026_07_28) {
+        if is_modern(&context) {
             result.ttl_ms = Some(LIST_TTL_MS);
             result.cache_scope = Some(CacheScope::Public);
         }
@@ -260,6 +275,49 @@ impl ServerHandler for Server {
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
         self.0.offered.list.iter().find(|tool| tool.name == name).cloned()
+    }
+
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Ok(resources::list(is_modern(&context)))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.resource(&request.uri, is_modern(&context)).await
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(resources::accepted(requested))
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        self.announce(context).await
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscribe_to(&request.uri, context.peer).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.unsubscribe_from(&request.uri)
     }
 
     async fn call_tool(
@@ -271,6 +329,9 @@ impl ServerHandler for Server {
         if !self.0.offered.list.iter().any(|tool| tool.name == name) {
             let message = self.why_not_offered(&name);
             return Err(ErrorData::invalid_params(message, None));
+        }
+        if name.starts_with("croo_") || name == "market_wait_events" {
+            self.0.app.listen();
         }
         let same = request.arguments.clone().map_or_else(|| json!({}), Value::Object);
         let call = self.0.offered.router.call(ToolCallContext::new(self, request, context));
@@ -297,6 +358,11 @@ impl ServerHandler for Server {
     }
 }
 
+/// Whether the client speaks 2026-07-28 or later, where results say how long they may be kept.
+fn is_modern(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
+}
+
 impl Server {
     /// Why a tool cannot be called here.
     fn why_not_offered(&self, name: &str) -> String {
@@ -304,8 +370,12 @@ impl Server {
             return "there is no such tool".to_owned();
         };
         let settings = self.0.app.settings();
-        if tools::in_use(&settings.profiles, false).contains_key(name) {
+        let in_use = |marketplaces| tools::in_use(&settings.profiles, marketplaces, false);
+        if in_use(&settings.marketplaces).contains_key(name) {
             return format!("the tool `{name}` is not offered here: this server is read-only");
+        }
+        if in_use(Marketplace::ALL).contains_key(name) {
+            return format!("the tool `{name}` is not offered here: its marketplace is not in use");
         }
         format!(
             "the tool `{name}` is not offered here: it is in the profile `{}`",

@@ -32,7 +32,8 @@ use futures::{
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use plan::{PlanRequest, Repeat};
+pub use plan::{PlanRequest, Repeat, is_begun};
+pub use reserve::KEY_ELSEWHERE;
 pub use word::owner_says;
 
 use crate::{
@@ -64,10 +65,6 @@ impl Default for Patience {
     }
 }
 
-/// How long another process is waited for that works on the same purchase or account.
-const LEASE_TIMEOUT: Duration = Duration::from_secs(30);
-const LEASE_POLL: Duration = Duration::from_millis(50);
-
 /// How one rail pays. Each is made from the journal's purchase alone, so that it can go on after a
 /// restart.
 pub trait Payment: Send + Sync + std::fmt::Debug {
@@ -84,6 +81,12 @@ pub trait Payment: Send + Sync + std::fmt::Debug {
 
     /// Asks what became of it. Sends nothing that can move money.
     fn look_up<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Fate, Error>>;
+
+    /// How long after it was sent a payment that looks unmade may still be made, in seconds; zero
+    /// where asking tells at once.
+    fn horizon_seconds(&self) -> i64 {
+        0
+    }
 
     /// Collects what was paid for. Safe to repeat.
     fn collect<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Collected, Error>>;
@@ -115,8 +118,17 @@ pub struct Instrument {
     pub details: Value,
     /// The route and key that it was fetched with, where they changed.
     pub rerouted: Option<(String, String)>,
-    /// The account that pays, and the next nonce that the chain expects of it.
-    pub account: Option<(String, u64)>,
+    /// The account that pays. It makes one payment at a time.
+    pub account: Option<Account>,
+}
+
+/// An account that pays.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its address.
+    pub address: String,
+    /// The next nonce that the chain expects of it, where the payment is a transaction of ours.
+    pub nonce: Option<u64>,
 }
 
 /// What became of an instrument.
@@ -124,8 +136,8 @@ pub struct Instrument {
 pub enum Fate {
     /// It moved the money.
     Paid,
-    /// It did not and never will; why.
-    Dead(String),
+    /// It did not and never will: what that means, and why.
+    Dead(Code, String),
     /// It is on its way.
     Pending,
     /// Nobody can say; why.
@@ -148,6 +160,8 @@ pub enum Collected {
     Delivered(Answer),
     /// Not yet.
     Pending,
+    /// Not yet, and it takes longer than a caller is kept.
+    Later,
     /// The marketplace has seen no payment so far.
     Unpaid,
     /// The seller failed, and will not do better.
@@ -350,22 +364,15 @@ impl Spending {
     /// A lease of the store for this task alone, waited for; `None` where another keeps it.
     async fn lease(&self, name: &str) -> Result<Option<Lease>, Error> {
         let holder = format!("{}:{}", self.instance, PurchaseId::from_random(random()));
-        let waited = tokio::time::timeout(LEASE_TIMEOUT, async {
-            loop {
-                if let Some(lease) = Lease::take(&self.store, name, &holder).await? {
-                    return Ok(lease);
-                }
-                tokio::time::sleep(LEASE_POLL).await;
-            }
-        });
-        match waited.await {
-            Ok(lease) => lease.map(Some),
-            Err(_) => Ok(None),
-        }
+        Lease::wait(&self.store, name, &holder).await
     }
 
     /// The purchase, or the failure that its end is.
-    fn finished(purchase: Purchase) -> Result<Purchase, Error> {
+    ///
+    /// # Errors
+    ///
+    /// Where it failed, or was paid and will not be delivered.
+    pub fn finished(purchase: Purchase) -> Result<Purchase, Error> {
         match (purchase.state, purchase.delivery) {
             (State::Failed, _) | (_, Delivery::Failed) => Err(refusals::why_it_failed(&purchase)),
             _ => Ok(purchase),
@@ -380,15 +387,12 @@ impl Spending {
         let moved = state.as_ref().map_or(MoneyMoved::Maybe, Purchase::money_moved);
         // The task may submit at any moment from here on.
         let moved = if moved == MoneyMoved::No { MoneyMoved::Maybe } else { moved };
-        let resume = state.map_or("crochet_resume_call", |purchase| purchase.rail.resume_tool());
+        let why = "goes on waiting for this purchase; pays nothing again";
+        let next = state.map_or_else(|| check_call(id), |purchase| resume_call(&purchase, why));
         Error::new(Code::PaymentPending, format!("the purchase {id} is still under way"))
             .money(moved)
             .purchase(id)
-            .next(NextCall::new(
-                resume,
-                json!({ "purchase_id": id }),
-                "goes on waiting for this purchase; pays nothing again",
-            ))
+            .next(next)
     }
 }
 
@@ -420,7 +424,7 @@ fn asks_something(purchase: &Purchase) -> bool {
     matches!(
         purchase.state,
         State::Reserved | State::Submitted | State::Unknown | State::AwaitingExternal
-    )
+    ) || (purchase.state == State::Settled && purchase.delivery == Delivery::Pending)
 }
 
 impl Rail {
@@ -428,7 +432,19 @@ impl Rail {
     #[must_use]
     pub const fn resume_tool(self) -> &'static str {
         match self {
+            Self::CrooOrder => "croo_pay_order",
             Self::CrochetGateway => "crochet_resume_call",
+        }
+    }
+
+    /// The arguments with which that tool goes on with a purchase.
+    #[must_use]
+    pub fn resume_arguments(self, purchase: &Purchase) -> Value {
+        match self {
+            Self::CrooOrder => {
+                json!({ "order_id": purchase.item_id, "max_total_usd": purchase.max_total })
+            }
+            Self::CrochetGateway => json!({ "purchase_id": purchase.id }),
         }
     }
 }
@@ -446,7 +462,7 @@ pub fn check_call(id: &PurchaseId) -> NextCall {
 /// The call that goes on with a purchase.
 #[must_use]
 pub fn resume_call(purchase: &Purchase, why: &str) -> NextCall {
-    NextCall::new(purchase.rail.resume_tool(), json!({ "purchase_id": purchase.id }), why)
+    NextCall::new(purchase.rail.resume_tool(), purchase.rail.resume_arguments(purchase), why)
 }
 
 /// Sixteen random bytes.

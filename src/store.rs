@@ -16,10 +16,11 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use tokio::sync::watch;
 
 use crate::error::{Code, Error};
 
-const MIGRATIONS: &[&str] = &[include_str!("store/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("store/0001.sql"), include_str!("store/0002.sql")];
 /// How long a statement waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The oldest `SQLite` without a known loss of WAL data.
@@ -79,19 +80,28 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     connection: Mutex<Option<Connection>>,
+    commits: watch::Sender<u64>,
 }
 
 impl Store {
     /// The store at `path`, which is not opened yet.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
-        Self(Arc::new(Inner { path, connection: Mutex::new(None) }))
+        let commits = watch::Sender::new(0);
+        Self(Arc::new(Inner { path, connection: Mutex::new(None), commits }))
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// Changes whenever a transaction of this process is committed. What other processes write is
+    /// not heard of here.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.0.commits.subscribe()
     }
 
     /// Runs `work` on the open store, off the async threads.
@@ -141,7 +151,7 @@ impl Store {
         F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let mark = mark_path(&self.0.path);
-        self.with(move |connection| {
+        let done = self.with(move |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
@@ -152,8 +162,11 @@ impl Store {
                 fs::write(&mark, last.to_string())?;
             }
             Ok(done)
-        })
-        .await
+        });
+        let done = done.await;
+        // Told in any case: a failure after the commit has stored what it was about.
+        self.0.commits.send_modify(|commits| *commits = commits.wrapping_add(1));
+        done
     }
 }
 

@@ -14,6 +14,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("detail", "what the cause of an error says, where the error's own text leaves it out"),
     ("elapsed_ms", "how long it took, in milliseconds"),
     ("error", "an error's own text"),
+    ("messages", "how many messages"),
     ("operation", "an operation of a marketplace, such as crochet.get_listing"),
     ("purchase", "the identifier of a purchase"),
     ("purchases", "how many purchases"),

@@ -71,7 +71,7 @@ pub fn mask(text: &str) -> String {
 }
 
 /// Whether a character may be shown.
-fn shows(c: char) -> bool {
+pub(crate) fn shows(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control() || c == '\n' || c == '\t';
     }

@@ -1,8 +1,8 @@
 //! The registry: every tool, the profiles it is in, and what it can do.
 
-pub mod market;
-
 pub mod crochet;
+pub mod croo;
+pub mod market;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Error,
+    marketplaces::Marketplace,
     profile::Profile,
     recovery::NextCall,
     server::Server,
@@ -49,6 +50,14 @@ pub struct Place {
     pub kind: Kind,
 }
 
+impl Place {
+    /// The marketplace that it is a tool of: the first word of its name. `None` for those of all.
+    #[must_use]
+    pub fn marketplace(&self) -> Option<Marketplace> {
+        self.name.split('_').next().and_then(Marketplace::named)
+    }
+}
+
 use Kind::{Read, Spend, Write};
 use Profile::{Account, Browse, Buy, Market, Sell};
 
@@ -60,6 +69,23 @@ pub const PLACES: &[Place] = &[
     Place { name: "market_list_purchases",         profiles: &[Market],        kind: Read },
     Place { name: "market_check_purchase",         profiles: &[Market],        kind: Write },
     Place { name: "market_wait_events",            profiles: &[Market],        kind: Read },
+    Place { name: "croo_get_service",              profiles: &[Buy],           kind: Read },
+    Place { name: "croo_negotiate_order",          profiles: &[Buy],           kind: Write },
+    Place { name: "croo_get_negotiation",          profiles: &[Buy],           kind: Read },
+    Place { name: "croo_list_negotiations",        profiles: &[Buy, Sell],     kind: Read },
+    Place { name: "croo_pay_order",                profiles: &[Buy],           kind: Spend },
+    Place { name: "croo_get_order",                profiles: &[Buy, Sell],     kind: Read },
+    Place { name: "croo_list_orders",              profiles: &[Buy, Sell],     kind: Read },
+    Place { name: "croo_reject_order",             profiles: &[Buy, Sell],     kind: Write },
+    Place { name: "croo_get_delivery",             profiles: &[Buy],           kind: Read },
+    Place { name: "croo_download_file",            profiles: &[Buy],           kind: Write },
+    Place { name: "croo_accept_negotiation",       profiles: &[Sell],          kind: Write },
+    Place { name: "croo_reject_negotiation",       profiles: &[Sell],          kind: Write },
+    Place { name: "croo_deliver_order",            profiles: &[Sell],          kind: Write },
+    Place { name: "croo_upload_file",              profiles: &[Sell],          kind: Write },
+    Place { name: "croo_get_download_url",         profiles: &[Sell],          kind: Read },
+    Place { name: "croo_search_services",          profiles: &[Browse],        kind: Read },
+    Place { name: "croo_browse_store",             profiles: &[Browse],        kind: Read },
     Place { name: "crochet_get_listing",           profiles: &[Buy],           kind: Read },
     Place { name: "crochet_call_listing",          profiles: &[Buy],           kind: Spend },
     Place { name: "crochet_resume_call",           profiles: &[Buy],           kind: Spend },
@@ -92,19 +118,32 @@ pub const PLACES: &[Place] = &[
 #[must_use]
 pub fn router() -> ToolRouter<Server> {
     Server::market_tools()
+        + Server::market_search_tools()
         + Server::market_purchase_tools()
+        + Server::market_event_tools()
+        + Server::croo_negotiation_tools()
+        + Server::croo_buyer_tools()
+        + Server::croo_order_tools()
+        + Server::croo_provider_tools()
+        + Server::croo_file_tools()
+        + Server::croo_store_tools()
         + Server::crochet_buyer_tools()
         + Server::crochet_seller_tools()
         + Server::crochet_browse_tools()
         + Server::crochet_account_tools()
 }
 
-/// The tools in use: those of the profiles, and with `read_only` only those that read. Their order
+/// The tools in use: those of the profiles and marketplaces, and with `read_only` only those that read. Their order
 /// is that of their names.
 #[must_use]
-pub fn in_use(profiles: &[Profile], read_only: bool) -> BTreeMap<&'static str, Kind> {
+pub fn in_use(
+    profiles: &[Profile],
+    marketplaces: &[Marketplace],
+    read_only: bool,
+) -> BTreeMap<&'static str, Kind> {
     PLACES
         .iter()
+        .filter(|place| place.marketplace().is_none_or(|of| marketplaces.contains(&of)))
         .filter(|place| place.profiles.iter().any(|p| *p == Market || profiles.contains(p)))
         .filter(|place| !read_only || place.kind == Read)
         .map(|place| (place.name, place.kind))

@@ -47,6 +47,8 @@ const LIVE_CHAIN: u64 = 8453;
 pub struct Venue {
     /// The sandbox's admin URL, where there is one.
     pub admin_url: Option<String>,
+    /// CROO.
+    pub croo: CrooVenue,
     /// Crochet's API root.
     pub crochet_url: String,
     /// The sandbox's account at Crochet, where the wallet is the sandbox's too.
@@ -59,6 +61,17 @@ pub struct Venue {
     pub wallet: Arc<Wallet>,
     /// The chain's client, once it was needed.
     pub chain: OnceLock<Arc<Chain>>,
+}
+
+/// Where CROO is.
+#[derive(Clone, Debug)]
+pub struct CrooVenue {
+    /// The API's host.
+    pub api_url: String,
+    /// The host of the event stream.
+    pub ws_url: String,
+    /// The sandbox's own agent's key.
+    pub sdk_key: Option<SecretString>,
 }
 
 /// The venue of a process, found when it is first needed.
@@ -86,6 +99,7 @@ struct Serving {
 #[derive(Debug, Deserialize)]
 struct Contract {
     chain: ContractChain,
+    croo: ContractCroo,
     crochet: ContractCrochet,
 }
 
@@ -93,6 +107,18 @@ struct Contract {
 struct ContractChain {
     rpc_url: String,
     chain_id: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct ContractCroo {
+    api_url: String,
+    ws_url: String,
+    requester: ContractRequester,
+}
+
+#[derive(Debug, Deserialize)]
+struct ContractRequester {
+    sdk_key: SecretString,
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,6 +199,11 @@ async fn live(access: &Access) -> Result<Venue, Error> {
     })?;
     Ok(Venue {
         admin_url: None,
+        croo: CrooVenue {
+            api_url: settings.croo.api_url.clone(),
+            ws_url: settings.croo.ws_url.clone(),
+            sdk_key: None,
+        },
         crochet_url: settings.crochet.api_url.clone(),
         crochet_key: None,
         chain_id,
@@ -187,6 +218,11 @@ async fn sandboxed(access: &Access, admin_url: String, contract: Contract) -> Re
     let own = access.settings().wallet.private_key.is_some();
     Ok(Venue {
         admin_url: Some(admin_url),
+        croo: CrooVenue {
+            api_url: contract.croo.api_url,
+            ws_url: contract.croo.ws_url,
+            sdk_key: Some(contract.croo.requester.sdk_key),
+        },
         crochet_url: contract.crochet.api_url,
         crochet_key: (!own).then(|| bearer(&buyer.api_key)),
         chain_id: contract.chain.chain_id,

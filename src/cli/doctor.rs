@@ -2,6 +2,7 @@
 //!
 //! Invariant: what could not be asked is shown as unknown, never as zero or as fine.
 
+mod croo;
 mod local;
 mod remote;
 
@@ -11,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, Report, output};
-use crate::{app::App, config::load::Loaded};
+use crate::{app::App, config::load::Loaded, marketplaces::Marketplace};
 
 /// How often `--wait` looks.
 const WAIT_EVERY: Duration = Duration::from_secs(10);
@@ -90,7 +91,13 @@ pub async fn run(app: Arc<App>, loaded: Loaded, args: DoctorArgs) -> Result<Repo
     let mut findings = local::configuration(&loaded);
     findings.extend(local::storage(&app).await);
     findings.extend(remote::wallet(&app).await);
-    findings.extend(remote::crochet(&app).await);
+    let trades_on = |marketplace| app.settings().marketplaces.contains(&marketplace);
+    if trades_on(Marketplace::Croo) {
+        findings.extend(croo::findings(&app).await);
+    }
+    if trades_on(Marketplace::Crochet) {
+        findings.extend(remote::crochet(&app).await);
+    }
     findings.extend(local::owner(&app).await);
     let broken = findings.iter().any(|finding| finding.mark == Mark::Broken);
     let report = if args.json { as_json(&findings, broken) } else { as_text(&findings, broken) };

@@ -16,6 +16,7 @@ use crate::{
     journal::{self, Purchase},
     money::Usdc,
     spend::{
+        KEY_ELSEWHERE,
         approvals::{self, APPROVAL_SECONDS},
         word::{Word, owner_answers},
     },
@@ -232,6 +233,13 @@ fn accepts(text: &mut String, name: &str, reasons: &[String], missing: i64, acce
             text,
             "{name}: {verb}: payments from its wallet that it did not make. If they were not \
              yours, move the money to a new wallet."
+        );
+    }
+    if reasons.iter().any(|reason| reason == KEY_ELSEWHERE) {
+        let _ = writeln!(
+            text,
+            "{name}: {verb}: another program uses the same CROO key, and what it spends is not \
+             counted here. End it first, or give it a key of its own."
         );
     }
     if missing > 0 {

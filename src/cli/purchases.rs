@@ -220,8 +220,13 @@ fn in_words(purchase: &Purchase, events: &[EventLine]) -> String {
     if let Some(reference) = &purchase.reference {
         rows.push(("reference", reference.clone()));
     }
-    if let Some((account, nonce)) = purchase.account.as_ref().zip(purchase.account_nonce) {
-        rows.push(("paid from", format!("{account}, nonce {nonce}")));
+    if let Some(account) = &purchase.account {
+        let nonce = purchase.account_nonce.map(|nonce| format!(", nonce {nonce}"));
+        rows.push(("paid from", format!("{account}{}", nonce.unwrap_or_default())));
+    }
+    if let Some(fund) = &purchase.fund {
+        let what = format!("{} USD of it to {}, which the seller chose", fund.amount, fund.payee);
+        rows.push(("handed over", what));
     }
     if let Some(answer) = &purchase.answer {
         let bytes = answer.len();
@@ -281,7 +286,7 @@ async fn resolve(
         vec![if let Some(paid) = word {
             owner_says(&place.store, &id, paid, place.now).await
         } else {
-            stores::refuse_other_mode(&place, &id)?;
+            stores::refuse_other_mode(&place, &purchase)?;
             app.spending().check(&id, &purchase.principal).await
         }]
     } else {

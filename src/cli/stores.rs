@@ -104,16 +104,17 @@ pub(super) async fn with_purchase(
 }
 
 /// Refuses where the marketplace would be asked in another mode than the purchase was made in.
-pub(super) fn refuse_other_mode(place: &Place, id: &PurchaseId) -> Result<(), Failure> {
+pub(super) fn refuse_other_mode(place: &Place, purchase: &Purchase) -> Result<(), Failure> {
     if place.own {
         return Ok(());
     }
     let name = place.name();
     let flag = match name.as_str() {
-        "live.db" => "--marketplaces crochet",
-        "sandbox.db" => "--sandbox",
-        _ => "--sandbox=URL, the one it was made at,",
+        "live.db" => format!("--marketplaces {}", purchase.marketplace.name()),
+        "sandbox.db" => "--sandbox".to_owned(),
+        _ => "--sandbox=URL, the one it was made at,".to_owned(),
     };
+    let id = &purchase.id;
     Err(Failure::failed(format!("{id} is in {name}: add {flag} to ask its marketplace about it")))
 }
 

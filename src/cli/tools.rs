@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Report, output};
 use crate::{
+    marketplaces::Marketplace,
     profile::Profile,
     tools::{self, Kind},
 };
@@ -68,7 +69,7 @@ pub struct Row {
 #[must_use]
 pub fn rows(profiles: &[Profile], read_only: bool) -> Vec<Row> {
     let listed = listed();
-    let in_use = tools::in_use(profiles, read_only);
+    let in_use = tools::in_use(profiles, Marketplace::ALL, read_only);
     tools::PLACES
         .iter()
         .filter(|place| in_use.contains_key(place.name))

@@ -67,6 +67,12 @@ variables! {
     Log = "HAGGLE_LOG", Plain, "log";
     /// The admin URL of a running `haggle sandbox`, as `--sandbox=URL`.
     SandboxUrl = "HAGGLE_SANDBOX_URL", Plain, "mode";
+    /// The host of CROO's API.
+    CrooApiUrl = "CROO_API_URL", Plain, "croo.api_url";
+    /// The host of CROO's event stream.
+    CrooWsUrl = "CROO_WS_URL", Plain, "croo.ws_url";
+    /// The key of the CROO agent, from its dashboard.
+    CrooSdkKey = "CROO_SDK_KEY", Masked, "croo.sdk_key";
     /// The root of Crochet's API.
     CrochetApiUrl = "CROCHET_API_URL", Plain, "crochet.api_url";
     /// The API key of the Crochet account, with or without `Bearer` before it.
@@ -85,6 +91,8 @@ variables! {
     Keystore = "HAGGLE_KEYSTORE", Plain, "wallet.keystore";
     /// The wallet's Solana key: base58, or the JSON array of the Solana command line.
     SolanaKey = "HAGGLE_SOLANA_KEY", Masked, "wallet.solana_key";
+    /// The folder that files are read from and written to.
+    FilesDir = "HAGGLE_FILES_DIR", Plain, "files_dir";
     /// A file of mode 0600 with the passphrase of the store and of the keystore.
     PassphraseFile = "HAGGLE_PASSPHRASE_FILE", Plain, "vault.passphrase_file";
     /// 1 leaves the operating system's keyring alone.

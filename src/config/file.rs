@@ -18,6 +18,9 @@ const FILE_BYTES_MAX: usize = 256 * 1024;
 pub struct File {
     /// The directory of the store.
     pub data_dir: Option<PathBuf>,
+    /// The folder that files are delivered from and downloaded to; `files` in the data directory by
+    /// default.
+    pub files_dir: Option<PathBuf>,
     /// How much is logged: off, error, warn, info, debug or trace.
     pub log: Option<String>,
     /// The marketplaces to trade on. Naming one means the real one, not the sandbox.
@@ -30,6 +33,8 @@ pub struct File {
     /// What may be spent.
     #[schemars(with = "Policy")]
     pub policy: toml::Table,
+    /// CROO.
+    pub croo: CrooFile,
     /// Crochet.
     pub crochet: CrochetFile,
     /// The wallet.
@@ -38,6 +43,18 @@ pub struct File {
     pub chain: ChainFile,
     /// Where the key comes from that the store's secrets are sealed with.
     pub vault: VaultFile,
+}
+
+/// CROO's part.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CrooFile {
+    /// The host of its API.
+    pub api_url: Option<String>,
+    /// The host of its event stream.
+    pub ws_url: Option<String>,
+    /// Whether the wallet's balance is read before an order is paid; true by default.
+    pub balance_check: Option<bool>,
 }
 
 /// Crochet's part.

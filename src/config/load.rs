@@ -25,7 +25,7 @@ use super::{
     file::{File, FileError},
 };
 use crate::{
-    marketplaces::{Marketplace, crochet::may_be_reached},
+    marketplaces::{Marketplace, may_be_reached},
     profile::Profile,
     store::StoreError,
 };
@@ -171,6 +171,10 @@ pub struct Loaded {
 /// What is shown of a secret.
 pub const MASK: &str = "********";
 
+/// The credential of each marketplace: it makes the mode live.
+const CREDENTIALS: &[(Variable, Marketplace)] =
+    &[(Variable::CrooSdkKey, Marketplace::Croo), (Variable::CrochetApiKey, Marketplace::Crochet)];
+
 /// Loads the settings. Of the store only a live credential's presence is read, and only where it
 /// decides; nothing is written.
 ///
@@ -198,8 +202,20 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
     let read_only = pick.read_only(flags, file.read_only);
     let policy = pick.policy(&mode, &file.policy);
     let own = OwnSecrets::by(&mode);
+    let files_dir = pick.path("files_dir", None, Variable::FilesDir, file.files_dir.map(beside));
+    let files_dir = files_dir.unwrap_or_else(|| {
+        let default = data_dir.join("files");
+        pick.note("files_dir", default.display(), Origin::Default);
+        default
+    });
+    let croo = pick.croo(file.croo, own)?;
     let crochet = pick.crochet(file.crochet.api_url, own)?;
-    if mode == Mode::Live && crochet.api_key.is_none() && !has_account(&data_dir)? {
+    let trades_on = |marketplace| marketplaces.contains(&marketplace);
+    if mode == Mode::Live
+        && trades_on(Marketplace::Crochet)
+        && crochet.api_key.is_none()
+        && !has_account(&data_dir)?
+    {
         pick.offer_account(&mut profiles);
     }
     let keystore = file.wallet.keystore.map(beside);
@@ -213,7 +229,9 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
         profiles,
         read_only,
         policy,
+        croo,
         crochet,
+        files_dir,
         wallet,
         chain,
         vault,
@@ -375,8 +393,7 @@ impl Picker<'_> {
             }
         };
         self.note("mode", value, origin);
-        let (marketplaces, origin) =
-            named.unwrap_or_else(|| (Marketplace::ALL.to_vec(), Origin::Default));
+        let (marketplaces, origin) = named.unwrap_or_else(|| self.in_use(&mode, data_dir));
         let list: Vec<_> = marketplaces.iter().map(|marketplace| marketplace.name()).collect();
         self.note("marketplaces", list.join(","), origin);
         Ok((mode, marketplaces))
@@ -384,11 +401,33 @@ impl Picker<'_> {
 
     /// Live where there is a credential of a marketplace, in the environment or in the live store.
     fn mode_by_credentials(&self, data_dir: &Path) -> Result<(Mode, Origin), LoadError> {
-        if self.env.get(Variable::CrochetApiKey).is_some() {
-            return Ok((Mode::Live, Origin::Environment(Variable::CrochetApiKey)));
+        for (variable, _) in CREDENTIALS {
+            if self.env.get(*variable).is_some() {
+                return Ok((Mode::Live, Origin::Environment(*variable)));
+            }
         }
         let live = has_account(data_dir)?;
         Ok(if live { (Mode::Live, Origin::Store) } else { (sandbox(None), Origin::Default) })
+    }
+
+    /// The marketplaces, where none is named: all of the sandbox's; of the real ones those that there
+    /// is a credential for, and all where there is none.
+    fn in_use(&self, mode: &Mode, data_dir: &Path) -> (Vec<Marketplace>, Origin) {
+        let all = (Marketplace::ALL.to_vec(), Origin::Default);
+        if *mode != Mode::Live {
+            return all;
+        }
+        let mut found: Vec<_> = CREDENTIALS
+            .iter()
+            .filter(|(variable, _)| self.env.get(*variable).is_some())
+            .map(|(_, marketplace)| *marketplace)
+            .collect();
+        if has_account(data_dir).unwrap_or(false) {
+            found.push(Marketplace::Crochet);
+        }
+        found.sort_unstable();
+        found.dedup();
+        if found.is_empty() { all } else { (found, Origin::Default) }
     }
 
     fn profiles(&mut self, flags: &Flags, file: Option<Vec<Profile>>) -> Vec<Profile> {

@@ -4,13 +4,13 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
-use super::{Delivery, Purchase, Rail, State};
+use super::{Delivery, Fund, Purchase, Rail, State};
 use crate::{ids::PurchaseId, marketplaces::Marketplace, money::Usdc, store::StoreError};
 
 const COLUMNS: &str = "id, principal, marketplace, rail, natural_key, reference, seller_id,
     seller_name, item_id, item_name, body, body_digest, idempotency_key, route, origin, asset,
     chain_id, max_total, price, amount, state, delivery, instrument, account, account_nonce,
-    answer, answer_status, failure, created_at, updated_at, reserved_at, finished_at";
+    answer, answer_status, failure, created_at, updated_at, reserved_at, finished_at, fund, fund_payee";
 
 /// A change of a purchase, with what it was for.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -104,7 +104,14 @@ fn read(row: &Row<'_>) -> Result<Purchase, rusqlite::Error> {
         updated_at: row.get("updated_at")?,
         reserved_at: row.get("reserved_at")?,
         finished_at: row.get("finished_at")?,
+        fund: fund(row)?,
     })
+}
+
+/// Both columns, or neither.
+fn fund(row: &Row<'_>) -> Result<Option<Fund>, rusqlite::Error> {
+    let (amount, payee): (Option<i64>, Option<String>) = (row.get("fund")?, row.get("fund_payee")?);
+    Ok(amount.zip(payee).map(|(amount, payee)| Fund { amount: usdc(amount), payee }))
 }
 
 fn one(
@@ -239,7 +246,7 @@ pub fn active_on_account(
     many(
         db,
         "chain_id = ?1 AND account = ?2 AND state IN ('reserved', 'submitted', 'unknown')
-         AND account_nonce IS NOT NULL ORDER BY account_nonce",
+         ORDER BY rowid",
         params![i64::try_from(chain_id).unwrap_or(0), account],
     )
 }
@@ -292,7 +299,7 @@ pub fn plan(db: &Connection, purchase: &Purchase) -> Result<(), StoreError> {
     db.prepare_cached(&format!(
         "INSERT INTO purchases ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
          ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29,
-         ?30, ?31, ?32)"
+         ?30, ?31, ?32, ?33, ?34)"
     ))?
     .execute(params![
         purchase.id.as_str(),
@@ -327,6 +334,8 @@ pub fn plan(db: &Connection, purchase: &Purchase) -> Result<(), StoreError> {
         purchase.updated_at,
         purchase.reserved_at,
         purchase.finished_at,
+        purchase.fund.as_ref().map(|fund| micros(fund.amount)),
+        purchase.fund.as_ref().map(|fund| &fund.payee),
     ])?;
     event(db, purchase, "planned")
 }

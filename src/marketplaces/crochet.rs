@@ -13,6 +13,7 @@ pub mod requirement;
 pub mod reviews;
 pub mod seller;
 
+use reqwest::header::AUTHORIZATION;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
@@ -21,6 +22,7 @@ use url::Url;
 use super::{
     Marketplace,
     http::{Api, Refusal},
+    may_be_reached,
 };
 use crate::{
     error::{Code, Error},
@@ -50,20 +52,10 @@ impl Crochet {
             Error::new(Code::EgressBlocked, message).at(Marketplace::Crochet)
         })?;
         let marketplace = Marketplace::Crochet;
-        Ok(Self { api: Api { marketplace, base, authorization, refusal, http } })
+        let api =
+            Api { marketplace, base, key_header: AUTHORIZATION, key: authorization, refusal, http };
+        Ok(Self { api })
     }
-}
-
-/// Whether a URL is encrypted, or stays on this machine.
-#[must_use]
-pub fn may_be_reached(url: &Url) -> bool {
-    let local = match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    url.scheme() == "https" || (url.scheme() == "http" && local)
 }
 
 /// An answer, out of its envelope where it has one: `data` of an object that has `success`.
@@ -148,6 +140,7 @@ pub fn refusal(body: &[u8]) -> Refusal {
     Refusal {
         code: text("code"),
         message: text("message").or_else(|| error.as_str().map(ToOwned::to_owned)),
+        class: None,
         recovery: error.get("recovery").or_else(|| body.get("recovery")).cloned(),
     }
 }

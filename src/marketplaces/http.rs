@@ -7,7 +7,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use reqwest::{
     Method, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
@@ -158,6 +158,8 @@ pub struct Refusal {
     pub code: Option<String>,
     /// Its words.
     pub message: Option<String>,
+    /// What its code means, where the marketplace's page says so; otherwise the status tells.
+    pub class: Option<Code>,
     /// Its hint about recovery.
     pub recovery: Option<Value>,
 }
@@ -180,8 +182,10 @@ pub struct Api {
     pub marketplace: Marketplace,
     /// The API's root, without a slash at its end.
     pub base: Url,
-    /// The value of `Authorization`.
-    pub authorization: Option<SecretString>,
+    /// The header that carries the account's key.
+    pub key_header: HeaderName,
+    /// Its whole value.
+    pub key: Option<SecretString>,
     /// Reads the marketplace's error body.
     pub refusal: fn(&[u8]) -> Refusal,
     /// The pool.
@@ -243,11 +247,11 @@ impl Api {
         let url = format!("{}{}", self.base.as_str().trim_end_matches('/'), request.path);
         let mut builder = self.http.request(request.method, url).timeout(request.timeout);
         if request.authenticated {
-            let key = self.authorization.as_ref().ok_or_else(|| self.not_registered())?;
+            let key = self.key.as_ref().ok_or_else(|| self.not_registered())?;
             let mut value = HeaderValue::from_str(key.expose_secret())
                 .map_err(|_| unsendable(request.name).at(self.marketplace))?;
             value.set_sensitive(true);
-            builder = builder.header(AUTHORIZATION, value);
+            builder = builder.header(&self.key_header, value);
         }
         for (name, value) in request.headers {
             let value = HeaderValue::from_str(&value).map_err(|_| unsendable(request.name))?;
@@ -268,18 +272,25 @@ impl Api {
     #[must_use]
     pub fn not_registered(&self) -> Error {
         let marketplace = self.marketplace;
-        let register = match marketplace {
-            Marketplace::Crochet => "crochet_register",
-        };
-        let why = "makes an account for the wallet; its key is stored, not shown";
-        let message = format!(
-            "there is no {marketplace} account yet; {register} makes one (profile `account`)"
-        );
-        Error::new(Code::NotRegistered, message).at(marketplace).next(NextCall::new(
-            register,
-            json!({}),
-            why,
-        ))
+        match marketplace {
+            Marketplace::Croo => {
+                let message = "there is no CROO key: the owner makes an agent in CROO's dashboard \
+                               and sets CROO_SDK_KEY";
+                Error::new(Code::NotRegistered, message).at(marketplace).recovery(|r| {
+                    r.set(NextAction::AskOwner, false, "Only the owner can get a CROO key.");
+                })
+            }
+            Marketplace::Crochet => {
+                let message = "there is no Crochet account yet; crochet_register makes one \
+                               (profile `account`)";
+                let why = "makes an account for the wallet; its key is stored, not shown";
+                Error::new(Code::NotRegistered, message).at(marketplace).next(NextCall::new(
+                    "crochet_register",
+                    json!({}),
+                    why,
+                ))
+            }
+        }
     }
 
     /// What a lost answer means: the one place that decides it. No money moves by an operation that
@@ -323,7 +334,7 @@ impl Api {
         let status = answer.status.as_u16();
         let said = (self.refusal)(&answer.body);
         let upstream_code = said.known_code();
-        let code = match status {
+        let by_status = match status {
             300..=399 => Code::EgressBlocked,
             401 => Code::Unauthorized,
             403 => Code::NotAllowed,
@@ -333,6 +344,7 @@ impl Api {
             429 => Code::RateLimited,
             _ => Code::UpstreamRejected,
         };
+        let code = said.class.filter(|_| status >= 400).unwrap_or(by_status);
         let named = upstream_code.as_ref().map(|c| format!(" {c}")).unwrap_or_default();
         let message = match code {
             Code::EgressBlocked => {
@@ -347,6 +359,11 @@ impl Api {
             |recovery| {
                 if let Some(seconds) = retry_after {
                     recovery.wait(seconds);
+                }
+                if (code, marketplace) == (Code::Unauthorized, Marketplace::Croo) {
+                    // No tool gets a key of CROO's: it is made in its dashboard.
+                    let summary = "CROO does not take the key; the owner checks CROO_SDK_KEY.";
+                    recovery.set(NextAction::AskOwner, false, summary);
                 }
                 recovery.hear(said);
             },

@@ -45,12 +45,17 @@ impl Spending {
             if purchase.is_over() {
                 return Ok(purchase);
             }
+            let last = purchase.state == State::Settled;
             let (id, moved) = (purchase.id.clone(), purchase.money_moved());
             // Whatever fails on the way to a purchase that may be paid does not say `no`.
             purchase = self
                 .step(purchase, cancelled)
                 .await
                 .map_err(|error| error.at_least(moved).purchase_or(&id))?;
+            if last {
+                // Whatever there was to collect is collected.
+                return Ok(purchase);
+            }
         }
     }
 
@@ -91,7 +96,8 @@ impl Spending {
             let error = price_changed(&purchase, instrument.amount);
             return Err(self.not_prepared(purchase, error).await?);
         }
-        let Some((account, _)) = instrument.account.clone() else {
+        let Some(account) = instrument.account.as_ref().map(|account| account.address.clone())
+        else {
             return self.reserve(purchase, instrument, external).await;
         };
         // Held until the payment's fate is known, or given up on: an account makes one at a time.
@@ -171,10 +177,12 @@ impl Spending {
                 let message = format!(
                     "the wallet's earlier payment {id} is not resolved, so nothing is paid"
                 );
-                return Err(Error::new(Code::Conflict, message)
+                let wait = self.unsettled(self.rail(&asked)?, &asked).recovery.retry_after_seconds;
+                let error = Error::new(Code::Conflict, message)
                     .purchase(but)
                     .next(check_call(&id))
-                    .next(resume_call(&asked, "sends the earlier payment again, the same one")));
+                    .next(resume_call(&asked, "sends the earlier payment again, the same one"));
+                return Err(error.recovery(|recovery| recovery.retry_after_seconds = wait));
             }
         }
         Ok(())
@@ -257,6 +265,25 @@ impl Spending {
         followed.await.map_err(|error: Error| error.at_least(MoneyMoved::Maybe))
     }
 
+    /// What is said of a payment whose fate is not known, and how long it is until asking tells.
+    fn unsettled(&self, rail: &dyn Payment, purchase: &Purchase) -> Error {
+        let error = not_settled(purchase);
+        let horizon = rail.horizon_seconds();
+        if purchase.state != State::Unknown || horizon == 0 {
+            return error;
+        }
+        let until = purchase.updated_at.saturating_add(horizon);
+        let left = until.saturating_sub(self.clock.now()).saturating_add(1);
+        let left = u64::try_from(left).unwrap_or(0);
+        error.recovery(|recovery| {
+            recovery.summary = format!(
+                "Pay nothing else for it. The request may still arrive; in {left} s asking tells for \
+                 certain whether it was paid."
+            );
+            recovery.wait(left);
+        })
+    }
+
     /// Asks whether it was paid from elsewhere. Nobody is told to pay what is being settled.
     async fn await_external(
         &self,
@@ -270,9 +297,9 @@ impl Spending {
                 Fate::Pending if started.elapsed() < self.patience.follow => {
                     tokio::time::sleep(FOLLOW_EVERY).await;
                 }
-                Fate::Pending => return Err(not_settled(&purchase)),
+                Fate::Pending => return Err(self.unsettled(rail, &purchase)),
                 Fate::Unknown(_) => return Err(awaiting_external(&purchase)),
-                known @ (Fate::Paid | Fate::Dead(_)) => return self.settle(purchase, known).await,
+                known @ (Fate::Paid | Fate::Dead(..)) => return self.settle(purchase, known).await,
             }
         }
     }
@@ -286,7 +313,7 @@ impl Spending {
                 _ => self.patience.follow,
             };
             if started.elapsed() >= patience {
-                return Err(not_settled(&purchase));
+                return Err(self.unsettled(rail, &purchase));
             }
             tokio::time::sleep(FOLLOW_EVERY).await;
             // A node that does not answer leaves the purchase as it is.
@@ -318,11 +345,12 @@ impl Spending {
             .and_then(|details| details.get("expires_at"))
             .and_then(serde_json::Value::as_i64)
             .is_none_or(|expires_at| expires_at > self.clock.now());
-        if !unseen || asked.account.is_none() {
+        // Only a transaction is the same one when it is sent again: its nonce says so.
+        if !unseen || asked.account_nonce.is_none() {
             return self.follow(rail, asked).await;
         }
         if !alive {
-            return Err(not_settled(&asked).recovery(|r| {
+            return Err(self.unsettled(rail, &asked).recovery(|r| {
                 r.set(
                     NextAction::AskOwner,
                     false,
@@ -359,6 +387,10 @@ impl Spending {
                 .await;
         }
         let rail = self.rail(&purchase)?;
+        if purchase.state == State::Settled {
+            let collected = rail.collect(&purchase).await.map_err(|e| unanswered(&purchase, e))?;
+            return self.collected(purchase, collected).await;
+        }
         self.look_up(rail, purchase).await
     }
 
@@ -371,7 +403,7 @@ impl Spending {
     async fn settle(&self, purchase: Purchase, fate: Fate) -> Result<Purchase, Error> {
         let (state, note) = match fate {
             Fate::Paid => (State::Settled, "paid".to_owned()),
-            Fate::Dead(why) => (State::Failed, why),
+            Fate::Dead(code, why) => (State::Failed, format!("{}: {why}", code.name())),
             Fate::Pending => return Ok(purchase),
             Fate::Unknown(_)
                 if matches!(purchase.state, State::Unknown | State::AwaitingExternal) =>
@@ -387,7 +419,7 @@ impl Spending {
                     p.state = state;
                     match state {
                         State::Settled => p.delivery = Delivery::Pending,
-                        State::Failed => p.failure = Some(format!("upstream_rejected: {note}")),
+                        State::Failed => p.failure = Some(note.clone()),
                         _ => {}
                     }
                     Ok(())
@@ -406,42 +438,45 @@ impl Spending {
     async fn collect(&self, rail: &dyn Payment, purchase: Purchase) -> Result<Purchase, Error> {
         let started = tokio::time::Instant::now();
         loop {
-            let collected = rail.collect(&purchase).await;
-            let (delivery, note, answer) = match collected {
-                Ok(Collected::Delivered(answer)) => {
-                    (Delivery::Delivered, "delivered".to_owned(), Some(answer))
-                }
-                Ok(Collected::Failed(error, answer)) => {
-                    (Delivery::Failed, error.to_string(), answer)
-                }
+            match rail.collect(&purchase).await {
                 Ok(Collected::Pending | Collected::Unpaid)
                     if started.elapsed() < self.patience.follow =>
                 {
                     tokio::time::sleep(FOLLOW_EVERY * 2).await;
-                    continue;
                 }
                 Ok(Collected::Pending | Collected::Unpaid) => {
                     return Err(not_delivered_yet(&purchase, None));
                 }
+                Ok(collected) => return self.collected(purchase, collected).await,
                 Err(error) => return Err(not_delivered_yet(&purchase, Some(&error))),
-            };
-            let (id, now) = (purchase.id.clone(), self.clock.now());
-            return self
-                .store
-                .transact(move |db| {
-                    journal::record(db, &id, now, &note, |p| {
-                        p.delivery = delivery;
-                        if delivery == Delivery::Failed {
-                            p.failure = Some(format!("paid_not_delivered: {note}"));
-                        }
-                        if let Some(answer) = answer {
-                            p.answer_status = Some(answer.status);
-                            p.answer = Some(answer.body);
-                        }
-                        Ok(())
-                    })
-                })
-                .await;
+            }
         }
+    }
+
+    /// Writes down what was collected.
+    async fn collected(&self, purchase: Purchase, collected: Collected) -> Result<Purchase, Error> {
+        let (delivery, note, answer) = match collected {
+            Collected::Pending | Collected::Unpaid | Collected::Later => return Ok(purchase),
+            Collected::Delivered(answer) => {
+                (Delivery::Delivered, "delivered".to_owned(), Some(answer))
+            }
+            Collected::Failed(error, answer) => (Delivery::Failed, error.to_string(), answer),
+        };
+        let (id, now) = (purchase.id.clone(), self.clock.now());
+        self.store
+            .transact(move |db| {
+                journal::record(db, &id, now, &note, |p| {
+                    p.delivery = delivery;
+                    if delivery == Delivery::Failed {
+                        p.failure = Some(format!("paid_not_delivered: {note}"));
+                    }
+                    if let Some(answer) = answer {
+                        p.answer_status = Some(answer.status);
+                        p.answer = Some(answer.body);
+                    }
+                    Ok(())
+                })
+            })
+            .await
     }
 }

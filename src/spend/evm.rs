@@ -154,13 +154,19 @@ impl Evm {
                 return Ok(Fate::Paid);
             }
             if !receipt.succeeded {
-                return Ok(Fate::Dead(format!("the transaction {hash} was reverted")));
+                return Ok(Fate::Dead(
+                    Code::UpstreamRejected,
+                    format!("the transaction {hash} was reverted"),
+                ));
             }
             return Ok(Fate::Unknown(format!("the transaction {hash} did something else")));
         }
         let known = self.chain.knows(hash).await?;
         if used > nonce && !known {
-            return Ok(Fate::Dead(format!("the nonce {nonce} paid for something else")));
+            return Ok(Fate::Dead(
+                Code::UpstreamRejected,
+                format!("the nonce {nonce} paid for something else"),
+            ));
         }
         Ok(if known {
             Fate::Pending

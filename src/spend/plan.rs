@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Code, Error},
     ids::PurchaseId,
-    journal::{self, Delivery, Purchase, Rail, State},
+    journal::{self, Delivery, Fund, Purchase, Rail, State},
     marketplaces::Marketplace,
     money::Usdc,
     owner::{Asked, Outcome, Owner},
@@ -71,6 +71,8 @@ pub struct PlanRequest {
     pub price: Usdc,
     /// The most that the caller wants to pay, fees included.
     pub max_total: Usdc,
+    /// What goes straight to an address that the seller chose, within `max_total`.
+    pub fund: Option<Fund>,
 }
 
 impl Spending {
@@ -258,6 +260,7 @@ impl PlanRequest {
             updated_at: now,
             reserved_at: None,
             finished_at: None,
+            fund: self.fund.clone(),
         }
     }
 }
@@ -319,6 +322,7 @@ fn lead_to(
 }
 
 /// Whether more than words has happened to it: there is nothing left to approve.
-const fn is_begun(state: State) -> bool {
+#[must_use]
+pub const fn is_begun(state: State) -> bool {
     !matches!(state, State::Planned | State::AwaitingApproval | State::Approved)
 }

@@ -31,6 +31,9 @@ pub struct Policy {
     pub sellers_allow: Vec<String>,
     /// Never these.
     pub sellers_deny: Vec<String>,
+    /// The most that may go straight to an address that a CROO provider chose, beside the escrow of an
+    /// order; 0 refuses. It is always asked.
+    pub fund_max_usd: Usdc,
     /// The most of what is not a dollar, by its symbol, for one purchase; absent: refused.
     pub other_assets: BTreeMap<String, String>,
 }
@@ -45,6 +48,7 @@ impl Default for Policy {
             first_purchase_asks: true,
             sellers_allow: Vec::new(),
             sellers_deny: Vec::new(),
+            fund_max_usd: Usdc::ZERO,
             other_assets: BTreeMap::new(),
         }
     }
@@ -59,6 +63,7 @@ impl Policy {
             ask_above_usd: five,
             purchase_max_usd: five,
             first_purchase_asks: false,
+            fund_max_usd: five,
             other_assets: BTreeMap::from([("SOL".to_owned(), "0.05".to_owned())]),
             ..Self::default()
         }
@@ -78,6 +83,8 @@ pub struct Request<'a> {
     pub known_seller: bool,
     /// What a standing grant still covers with this seller.
     pub granted: Usdc,
+    /// What goes straight to an address that the seller chose.
+    pub fund: Usdc,
 }
 
 /// What the policy says to a purchase that it does not refuse.
@@ -113,6 +120,13 @@ impl Policy {
                 "up to {amount} USD is above the owner's limit of {limit} USD for one purchase"
             ));
         }
+        let (fund, limit) = (request.fund, self.fund_max_usd);
+        if fund > limit {
+            return denied(format!(
+                "{fund} USD would go straight to an address that the seller chose; the owner's limit \
+                 for that, fund_max_usd, is {limit} USD"
+            ));
+        }
         let left = self.day_max_usd.saturating_sub(request.spent);
         if amount > left {
             return denied(format!(
@@ -120,9 +134,13 @@ impl Policy {
                 self.day_max_usd
             ));
         }
-        let asks =
-            amount > self.ask_above_usd || (self.first_purchase_asks && !request.known_seller);
-        if amount == Usdc::ZERO || !asks || amount <= request.granted {
+        let funds = fund > Usdc::ZERO;
+        let asks = amount > self.ask_above_usd
+            || (self.first_purchase_asks && !request.known_seller)
+            || funds;
+        // A grant is for what a seller is paid, not for what they are handed.
+        let granted = amount <= request.granted && !funds;
+        if amount == Usdc::ZERO || !asks || granted {
             return Ok(Verdict::Allow);
         }
         let client = amount <= self.client_approval_max_usd;
@@ -165,6 +183,28 @@ mod tests {
             ("overspent",               "0.1",       "25",   true,  "9",     "s",    Err("24 hours")),
             ("a denied seller",         "0",         "0",    true,  "9",     "bad",  Err("does not buy")),
         ];
+        let funds = [
+            ("no fund part goes", "0.000001", Err("fund_max_usd")),
+            ("it is asked, grant or not", "1", ask),
+            ("above the limit", "1.000001", Err("fund_max_usd")),
+        ];
+        for (row, fund, expected) in funds {
+            let limit = if row.starts_with("no") { "0" } else { "1" };
+            let policy = Policy { fund_max_usd: usd(limit), ..policy.clone() };
+            let request = Request {
+                seller_id: "s",
+                max_total: usd("1"),
+                spent: Usdc::ZERO,
+                known_seller: true,
+                granted: usd("9"),
+                fund: usd(fund),
+            };
+            let verdict = policy.judge(&request);
+            match expected {
+                Ok(expected) => assert_eq!(verdict.unwrap(), expected, "{row}"),
+                Err(words) => assert!(verdict.unwrap_err().message.contains(words), "{row}"),
+            }
+        }
         for (row, amount, spent, known_seller, granted, seller_id, expected) in rows {
             let request = Request {
                 seller_id,
@@ -172,6 +212,7 @@ mod tests {
                 spent: usd(spent),
                 known_seller,
                 granted: usd(granted),
+                fund: Usdc::ZERO,
             };
             match (policy.judge(&request), expected) {
                 (Ok(verdict), expected) => assert_eq!(Ok(verdict), expected, "{row}"),
@@ -189,6 +230,7 @@ mod tests {
             spent: Usdc::ZERO,
             known_seller: true,
             granted: Usdc::ZERO,
+            fund: Usdc::ZERO,
         };
         assert!(only.judge(&request).is_err());
     }

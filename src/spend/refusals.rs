@@ -43,6 +43,11 @@ pub(super) fn price_changed(purchase: &Purchase, asked: Usdc) -> Error {
 fn call_again(purchase: &Purchase, most: Usdc, why: impl Into<String>) -> NextCall {
     let body: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
     match purchase.rail {
+        Rail::CrooOrder => NextCall::new(
+            "croo_pay_order",
+            json!({ "order_id": purchase.item_id, "max_total_usd": most }),
+            why,
+        ),
         Rail::CrochetGateway => NextCall::new(
             "crochet_call_listing",
             json!({ "listing_id": purchase.item_id, "body": body, "max_total_usd": most }),
@@ -66,9 +71,20 @@ pub(super) fn question(purchase: &Purchase) -> String {
     } else {
         format!("up to {} USD (listed for {} USD)", purchase.max_total, purchase.price)
     };
+    let what = match purchase.rail {
+        Rail::CrooOrder => "the order",
+        Rail::CrochetGateway => "one call of",
+    };
+    let fund = purchase.fund.as_ref().map_or_else(String::new, |fund| {
+        format!(
+            " Of it {} USD go straight to the address {}, which the seller chose and which nothing \
+             holds back.",
+            fund.amount, fund.payee
+        )
+    });
     format!(
-        "Pay {at_most}, fees included, on {} to the seller {} for one call of {} with the input \
-         {}…? Purchase {}.",
+        "Pay {at_most}, fees included, on {} to the seller {} for {what} {} with the input \
+         {}…?{fund} Purchase {}.",
         purchase.marketplace,
         purchase.seller_id,
         purchase.item_id,
@@ -79,9 +95,12 @@ pub(super) fn question(purchase: &Purchase) -> String {
 
 pub(super) fn approval_required(purchase: &Purchase) -> Error {
     let id = &purchase.id;
+    let fund = purchase.fund.as_ref().map_or_else(String::new, |fund| {
+        format!(", {} USD of it straight to the address {}", fund.amount, fund.payee)
+    });
     let message = format!(
-        "the owner has to agree to up to {} USD for {} from the seller {}: `haggle approve {id}` \
-         within their terminal, or `haggle deny {id}`",
+        "the owner has to agree to up to {} USD for {} from the seller {}{fund}: `haggle approve \
+         {id}` within their terminal, or `haggle deny {id}`",
         purchase.max_total, purchase.item_id, purchase.seller_id
     );
     Error::new(Code::ApprovalRequired, message)
@@ -166,6 +185,16 @@ pub(super) fn why_it_failed(purchase: &Purchase) -> Error {
     }
     if code != Code::PaidNotDelivered {
         return error;
+    }
+    if purchase.rail == Rail::CrooOrder {
+        let other = NextCall::new("market_search", json!({}), "looks for another seller");
+        return error.next(other).recovery(|r| {
+            r.set(
+                NextAction::ChooseOther,
+                true,
+                "CROO gives the escrow back; gas and a fund part are spent. Choose another seller.",
+            );
+        });
     }
     error.next(check_call(id)).recovery(|r| {
         r.set(

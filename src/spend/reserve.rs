@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Instrument, approvals,
+    Account, Instrument, approvals,
     policy::{DAY_SECONDS, Policy, Request, Verdict},
     resume_call,
 };
@@ -16,6 +16,8 @@ use crate::{
     store::{STALE, StoreError, missing_lines},
 };
 
+/// Why spending is stopped where another program holds the CROO key's event stream.
+pub const KEY_ELSEWHERE: &str = "croo_key_elsewhere";
 /// How far the journal's time may be ahead of the clock.
 const CLOCK_SLACK_SECONDS: i64 = 30;
 
@@ -56,8 +58,10 @@ pub(super) fn reserve(
         return Err(over("the approval of this purchase is over; it has to be approved again"));
     }
     let nonce = match &instrument.account {
-        Some((account, expected)) => Some(take_nonce(db, instrument.chain_id, account, *expected)?),
-        None => None,
+        Some(Account { address, nonce: Some(expected) }) => {
+            Some(take_nonce(db, instrument.chain_id, address, *expected)?)
+        }
+        Some(Account { nonce: None, .. }) | None => None,
     };
     let state = if external { State::AwaitingExternal } else { State::Reserved };
     journal::record(db, &purchase.id, now, "the budget is reserved", |p| {
@@ -67,7 +71,7 @@ pub(super) fn reserve(
         p.asset.clone_from(&instrument.asset);
         p.chain_id = instrument.chain_id;
         p.instrument = Some(instrument.details.clone());
-        p.account = instrument.account.as_ref().map(|(account, _)| account.clone());
+        p.account = instrument.account.as_ref().map(|account| account.address.clone());
         p.account_nonce = nonce;
         p.reserved_at = Some(now);
         if let Some((route, key)) = instrument.rerouted.clone() {
@@ -91,6 +95,7 @@ pub(super) fn request<'a>(
         spent: journal::spent_since(db, now - DAY_SECONDS)?,
         known_seller: known_seller(db, purchase)?,
         granted: granted(db, purchase, now)?,
+        fund: purchase.fund.as_ref().map_or(Usdc::ZERO, |fund| fund.amount),
     })
 }
 
@@ -195,6 +200,11 @@ pub(super) fn stopped(db: &Connection) -> Result<(), StoreError> {
         let message = "the journal lacks lines that it had: an old copy was put back. Spending is \
                        stopped; the owner looks, then confirms with `haggle unfreeze`";
         return Err(Error::new(Code::StoreStale, message).into());
+    }
+    if reasons.iter().any(|reason| reason == KEY_ELSEWHERE) {
+        let message = "someone else is connected with this CROO key, so what it spends is not known \
+                       here; the owner ends the other program, then confirms with `haggle unfreeze`";
+        return Err(Error::new(Code::InstanceConflict, message).into());
     }
     if reasons.iter().any(|reason| reason == "instance_conflict") {
         let message =

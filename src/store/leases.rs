@@ -6,13 +6,19 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Store, StoreError};
 use crate::{clock::wall_ms, error::Error};
 
 /// How long a lease lasts without being renewed.
 pub const LEASE_MS: i64 = 10_000;
+const LEASE: Duration = Duration::from_secs(10);
 const RENEW_EVERY: Duration = Duration::from_secs(3);
+/// How long a lease that another holds is waited for.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+const WAIT_POLL: Duration = Duration::from_millis(50);
 
 /// A lease that is held until it is dropped.
 #[derive(Debug)]
@@ -21,9 +27,30 @@ pub struct Lease {
     name: String,
     holder: String,
     renewal: tokio::task::JoinHandle<()>,
+    lost: CancellationToken,
 }
 
 impl Lease {
+    /// As [`Self::take`], after waiting for it; `None` where another keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    pub async fn wait(store: &Store, name: &str, holder: &str) -> Result<Option<Self>, Error> {
+        let waited = tokio::time::timeout(WAIT_TIMEOUT, async {
+            loop {
+                if let Some(lease) = Self::take(store, name, holder).await? {
+                    return Ok(lease);
+                }
+                tokio::time::sleep(WAIT_POLL).await;
+            }
+        });
+        match waited.await {
+            Ok(lease) => lease.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Takes the lease `name` for `holder`, or gives `None` where another holds it.
     ///
     /// # Errors
@@ -35,11 +62,20 @@ impl Lease {
             return Ok(None);
         }
         let (renewed, key, who) = (store.clone(), name.to_owned(), holder.to_owned());
+        let lost = CancellationToken::new();
+        let gone = lost.clone();
         let renewal = tokio::spawn(async move {
-            loop {
+            let mut held = Instant::now();
+            while !gone.is_cancelled() {
                 tokio::time::sleep(RENEW_EVERY).await;
                 let (key, who) = (key.clone(), who.clone());
-                let _ = renewed.with(move |db| claim(db, &key, &who, wall_ms())).await;
+                match renewed.with(move |db| claim(db, &key, &who, wall_ms())).await {
+                    Ok(true) => held = Instant::now(),
+                    // Slept through: another has taken it over.
+                    Ok(false) => gone.cancel(),
+                    Err(_) if held.elapsed() > LEASE => gone.cancel(),
+                    Err(_) => {}
+                }
             }
         });
         Ok(Some(Self {
@@ -47,7 +83,15 @@ impl Lease {
             name: name.to_owned(),
             holder: holder.to_owned(),
             renewal,
+            lost,
         }))
+    }
+
+    /// Fires when it is held no more, although it was not given back: another took it over, or it
+    /// could not be renewed in time.
+    #[must_use]
+    pub const fn lost(&self) -> &CancellationToken {
+        &self.lost
     }
 }
 

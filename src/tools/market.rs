@@ -1,6 +1,9 @@
-//! What every profile has: search and status here, the journal in [`purchases`].
+//! What every profile has: the status here, the journal in [`purchases`], the inbox in [`events`],
+//! offers in [`search`].
 
+pub mod events;
 pub mod purchases;
+pub mod search;
 
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
@@ -15,10 +18,7 @@ use crate::{
     error::Error,
     ids::PurchaseId,
     journal::{self, Filter, Purchase, State},
-    marketplaces::{
-        Marketplace,
-        crochet::listings::{BrowseListings, Listing},
-    },
+    marketplaces::{Marketplace, croo::stream::Condition},
     money::Usdc,
     owner::Owner,
     recovery::NextCall,
@@ -27,75 +27,8 @@ use crate::{
         approvals::{self, Grant},
         policy::DAY_SECONDS,
     },
-    text::{NAME_CHARS_MAX, clean},
     tools::{Args, Reply, input, output},
 };
-
-const SEARCH_LIMIT: u64 = 10;
-const SEARCH_LIMIT_MAX: u64 = 50;
-const SUMMARY_CHARS_MAX: usize = 200;
-/// For how many offers the next call is given.
-const HINTED_OFFERS: usize = 3;
-
-/// Arguments of `market_search`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SearchArgs {
-    /// Words to look for.
-    #[serde(default)]
-    pub query: Option<String>,
-    /// Nothing dearer.
-    #[serde(default)]
-    pub max_price_usd: Option<Usdc>,
-    /// 1 to 50, default 10.
-    #[serde(default)]
-    pub limit: Option<u64>,
-    /// From an earlier result.
-    #[serde(default)]
-    pub cursor: Option<String>,
-}
-
-/// What was found.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct SearchView {
-    /// Offers, each with the call that buys it.
-    pub offers: Vec<Offer>,
-    /// For the next page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
-}
-
-/// Something for sale.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Offer {
-    /// Where.
-    pub marketplace: Marketplace,
-    /// Its identifier there.
-    pub id: String,
-    /// In the seller's words.
-    pub name_untrusted: String,
-    /// In the seller's words.
-    pub summary_untrusted: String,
-    /// Dollars a call; absent where it cannot be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub price_usd: Option<Usdc>,
-    /// Who sells it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seller: Option<String>,
-}
-
-impl From<&Listing> for Offer {
-    fn from(listing: &Listing) -> Self {
-        Self {
-            marketplace: Marketplace::Crochet,
-            id: listing.id.to_string(),
-            name_untrusted: clean(&listing.name, NAME_CHARS_MAX),
-            summary_untrusted: clean(&listing.description, SUMMARY_CHARS_MAX),
-            price_usd: listing.price(),
-            seller: listing.seller_id().map(|id| id.to_string()),
-        }
-    }
-}
 
 /// Arguments of a tool that takes none.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -132,6 +65,17 @@ pub struct MarketplaceView {
     pub marketplace: Marketplace,
     /// Whether there is an account.
     pub registered: bool,
+    /// How its stream of events stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<Condition>,
+}
+
+/// How a marketplace's stream of events stands, where it has one.
+fn events_of(app: &App, marketplace: Marketplace) -> Option<Condition> {
+    match marketplace {
+        Marketplace::Croo => Some(app.stream().condition()),
+        Marketplace::Crochet => None,
+    }
 }
 
 /// The wallet.
@@ -180,66 +124,6 @@ pub struct Waiting {
 
 #[tool_router(router = market_tools, vis = "pub(crate)")]
 impl Server {
-    /// Find things to buy on all marketplaces, prices in USD. Returns offers; look at one before
-    /// buying it.
-    #[tool(
-        name = "market_search",
-        input_schema = input::<SearchArgs>(),
-        output_schema = output::<SearchView>(),
-        annotations(
-            title = "Search all marketplaces",
-            read_only_hint = true,
-            destructive_hint = false,
-            idempotent_hint = true,
-            open_world_hint = true
-        )
-    )]
-    async fn market_search(
-        &self,
-        Args(args): Args<SearchArgs>,
-    ) -> Result<Reply<SearchView>, Error> {
-        let limit = args.limit.unwrap_or(SEARCH_LIMIT);
-        if !(1..=SEARCH_LIMIT_MAX).contains(&limit) {
-            return Err(Error::argument("limit", "must be 1 to 50", "10"));
-        }
-        let page = match args.cursor.as_deref() {
-            None => 1,
-            Some(cursor) => {
-                cursor.parse().ok().filter(|page| (1..=10_000).contains(page)).ok_or_else(|| {
-                    Error::argument("cursor", "must be one that a result gave", "\"2\"")
-                })?
-            }
-        };
-        let query = args.query.filter(|query| !query.trim().is_empty());
-        if query.as_ref().is_some_and(|query| query.len() > 500) {
-            return Err(Error::argument("query", "must have at most 500 bytes", "\"summary\""));
-        }
-        let crochet = self.app().crochet().await?;
-        let browse = BrowseListings { q: query, page, limit, ..BrowseListings::default() };
-        let found = crochet.api.send(&browse).await?;
-        let affordable = |listing: &&Listing| {
-            args.max_price_usd.is_none_or(|most| listing.price().is_some_and(|price| price <= most))
-        };
-        let listings: Vec<&Listing> = found.rows.iter().filter(affordable).collect();
-        let more = found.pages.is_some_and(|pages| page < pages);
-        let view = SearchView {
-            offers: listings.iter().map(|listing| Offer::from(*listing)).collect(),
-            cursor: more.then(|| (page + 1).to_string()),
-        };
-        let looked_at = listings.iter().take(HINTED_OFFERS);
-        let next = looked_at
-            .map(|listing| {
-                let about = json!({ "listing_id": listing.id });
-                NextCall::new(
-                    "crochet_get_listing",
-                    about,
-                    "shows its input, and the call that buys it",
-                )
-            })
-            .collect();
-        Ok(Reply { view, next })
-    }
-
     /// Marketplaces, wallet balances, budget left, open purchases, and what waits for the owner
     /// with the exact command.
     #[tool(
@@ -261,7 +145,7 @@ impl Server {
     ) -> Result<Reply<StatusView>, Error> {
         let app = self.app();
         app.refresh_clock().await?;
-        let registered = app.crochet().await?.api.authorization.is_some();
+        let marketplaces = marketplaces(app).await?;
         let wallet = wallet_view(app).await?;
         let (now, who) = (app.clock().now(), owner.principal.clone());
         let (spent, open, grants, frozen) = app
@@ -289,7 +173,7 @@ impl Server {
             })
             .collect();
         let view = StatusView {
-            marketplaces: vec![MarketplaceView { marketplace: Marketplace::Crochet, registered }],
+            marketplaces,
             wallet,
             budget: BudgetView {
                 left_today_usd: policy.day_max_usd.saturating_sub(spent),
@@ -302,14 +186,32 @@ impl Server {
             frozen,
             now: rfc3339(now),
         };
+        let without = |of: Marketplace| {
+            view.marketplaces.iter().any(|m| m.marketplace == of && !m.registered)
+        };
+        let without_crochet = without(Marketplace::Crochet);
         let mut reply = Reply::new(view);
-        if !registered {
+        if without_crochet {
             let why = "makes an account, which buying needs";
             reply = reply.next(NextCall::new("crochet_register", json!({}), why));
         }
         reply.next.extend(open.iter().filter_map(next_of));
         Ok(reply.next(NextCall::new("market_search", json!({}), "shows what there is to buy")))
     }
+}
+
+/// The marketplaces in use, and whether there is an account at each.
+async fn marketplaces(app: &App) -> Result<Vec<MarketplaceView>, Error> {
+    let mut views = Vec::new();
+    for marketplace in &app.settings().marketplaces {
+        let registered = match marketplace {
+            Marketplace::Croo => app.croo().await?.api.key.is_some(),
+            Marketplace::Crochet => app.crochet().await?.api.key.is_some(),
+        };
+        let (marketplace, events) = (*marketplace, events_of(app, *marketplace));
+        views.push(MarketplaceView { marketplace, registered, events });
+    }
+    Ok(views)
 }
 
 async fn wallet_view(app: &App) -> Result<WalletView, Error> {

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, json, server::Server};
+use crate::{app::App, config::Mode, json, server::Server};
 
 /// The longest line that is read.
 pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -89,6 +89,9 @@ where
 async fn after_start(app: Arc<App>) {
     let warmed = app.clone();
     let _ = tokio::task::spawn_blocking(move || warmed.http().client().map(drop)).await;
+    if app.settings().croo.sdk_key.is_some() && app.settings().mode == Mode::Live {
+        app.listen();
+    }
     if !app.store().path().exists() {
         return;
     }

@@ -52,10 +52,10 @@ fn spellings(secret: &str) -> Vec<String> {
     all
 }
 
-struct Canaries(BTreeMap<&'static str, Vec<String>>);
+pub(crate) struct Canaries(BTreeMap<&'static str, Vec<String>>);
 
 impl Canaries {
-    fn new(secrets: &[(&'static str, &str)]) -> Self {
+    pub(crate) fn new(secrets: &[(&'static str, &str)]) -> Self {
         Self(secrets.iter().map(|(name, secret)| (*name, spellings(secret))).collect())
     }
 
@@ -68,7 +68,7 @@ impl Canaries {
         })
     }
 
-    fn are_not_in(&self, place: &str, bytes: &[u8]) {
+    pub(crate) fn are_not_in(&self, place: &str, bytes: &[u8]) {
         let found = self.found(bytes);
         assert!(found.is_none(), "{place} holds {found:?}");
         // What was issued meanwhile: a key or a secret of the marketplace, whole.
@@ -93,8 +93,10 @@ impl Trader {
     async fn new() -> Self {
         let sandbox = Sandbox::start(Options::new(Arc::new(wall_ms))).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let buyer = &sandbox.info().crochet.buyer;
+        let info = sandbox.info();
+        let buyer = &info.crochet.buyer;
         let canaries = Canaries::new(&[
+            ("the SDK key", &info.croo.requester.sdk_key),
             ("the wallet's key", &buyer.wallet_private_key),
             ("the API key", &buyer.api_key),
             ("the signing secret", SIGNING_SECRET),
@@ -115,6 +117,9 @@ impl Trader {
         let info = self.sandbox.info();
         let mut command = command(&self.data_dir());
         command
+            .env("CROO_API_URL", &info.croo.api_url)
+            .env("CROO_WS_URL", &info.croo.ws_url)
+            .env("CROO_SDK_KEY", &info.croo.requester.sdk_key)
             .env("CROCHET_API_URL", &info.crochet.api_url)
             .env("CROCHET_API_KEY", &info.crochet.buyer.api_key)
             .env("CROCHET_SIGNING_SECRET", SIGNING_SECRET)
@@ -138,7 +143,12 @@ impl Trader {
 /// Whether a secret pasted by the model comes back: it may not.
 fn pasted(sandbox: &Sandbox) -> Vec<(&'static str, Value)> {
     let key = &sandbox.info().crochet.buyer.wallet_private_key;
+    let sdk_key = &sandbox.info().croo.requester.sdk_key;
     vec![
+        ("croo_get_order", json!({ "order_id": format!("{sdk_key}/") })),
+        ("croo_list_orders", json!({ "role": sdk_key })),
+        ("croo_pay_order", json!({ "order_id": "a", "max_total_usd": sdk_key })),
+        ("croo_upload_file", json!({ "file_name": format!("../{sdk_key}") })),
         ("crochet_call_listing", json!({ "listing_id": key, "body": {}, "max_total_usd": key })),
         ("crochet_get_listing", json!({ "listing_id": format!("{key}{key}") })),
         ("market_search", json!({ "limit": key })),
@@ -146,6 +156,35 @@ fn pasted(sandbox: &Sandbox) -> Vec<(&'static str, Value)> {
         ("market_list_purchases", json!({ "state": key })),
         ("crochet_register", json!({ "chain": key })),
     ]
+}
+
+/// An order on CROO from the offer to the delivery, and what fails on the way.
+async fn orders(trader: &Trader, program: &mut Program) -> Vec<Value> {
+    let mut results = Vec::new();
+    let services = trader.sandbox.info().croo.services;
+    let item = services.iter().find(|item| item.name == "CSV report").unwrap();
+    let asked = json!({ "service_id": item.id, "requirements": item.input_example });
+    let negotiation = program.call("croo_negotiate_order", asked).await.unwrap();
+    let ripe = json!({ "negotiation_id": negotiation["negotiation_id"], "wait_seconds": 30 });
+    let order = program.call("croo_get_order", ripe).await.unwrap();
+    let of_order = json!({ "order_id": order["order_id"], "wait_seconds": 30 });
+    let pay = json!({ "order_id": order["order_id"], "max_total_usd": order["cost"]["total_usd"] });
+    results.push(program.call("croo_pay_order", pay).await.unwrap());
+    let delivery = program.call("croo_get_delivery", of_order).await.unwrap();
+    let file = delivery["next"][0]["arguments"].clone();
+    results.extend([negotiation, order, delivery]);
+    for (tool, args) in [
+        ("croo_download_file", file),
+        ("croo_get_delivery", json!({ "order_id": "no-such-order" })),
+        ("croo_get_service", json!({ "service_id": item.id })),
+        ("croo_list_negotiations", json!({ "role": "buyer" })),
+        ("croo_browse_store", json!({ "view": "stats" })),
+        ("market_wait_events", json!({ "cursor": 0, "wait_seconds": 0 })),
+        ("market_status", json!({})),
+    ] {
+        results.push(program.call(tool, args).await.unwrap_or_else(|error| error));
+    }
+    results
 }
 
 /// What a trader does, with failures of every kind; the results are looked at on the way.
@@ -186,6 +225,7 @@ async fn trades(trader: &Trader) -> (Ended, Vec<Value>) {
         succeeded += usize::from(answer.is_ok());
         results.push(answer.unwrap_or_else(|error| error));
     }
+    results.extend(orders(trader, &mut program).await);
     assert!(succeeded >= 11, "only {succeeded} succeeded: {results:#?}");
     let mine = results.iter().find(|result| result["signing_secret"].is_string()).unwrap();
     let id = json!({ "listing_id": mine["listing_id"] });
@@ -194,7 +234,7 @@ async fn trades(trader: &Trader) -> (Ended, Vec<Value>) {
     (program.end().await, results)
 }
 
-fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+pub(crate) fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() { files(&path, found) } else { found.push(path) }
@@ -235,17 +275,27 @@ async fn no_secret_is_written_anywhere() {
         .await
         .unwrap();
     let requests: Value = serde_json::from_str(&text).unwrap();
-    let mut carried = 0;
+    let (mut carried, mut ordered, mut listened) = (0, 0, 0);
     for request in requests["entries"].as_array().unwrap() {
         let mut request = request.clone();
         let headers = request["headers"].as_object_mut().unwrap();
-        if let Some(key) = headers.remove("authorization") {
+        let (bearer, sdk_key) = (headers.remove("authorization"), headers.remove("x-sdk-key"));
+        if let Some(key) = bearer {
             assert_eq!(request["marketplace"], "crochet", "{request}");
             carried += usize::from(trader.canaries.found(key.to_string().as_bytes()).is_some());
         }
+        // CROO's goes to its own host in one header, and to its socket in the query.
+        if let Some(key) = sdk_key {
+            assert_eq!(request["marketplace"], "croo", "{request}");
+            ordered += usize::from(trader.canaries.found(key.to_string().as_bytes()).is_some());
+        }
+        if request["marketplace"] == "socket" {
+            let query = request["query"].take().to_string();
+            listened += usize::from(trader.canaries.found(query.as_bytes()).is_some());
+        }
         trader.canaries.are_not_in("a request", request.to_string().as_bytes());
     }
-    assert!(carried > 5);
+    assert!(carried > 5 && ordered > 5 && listened > 0, "{carried} {ordered} {listened}");
 }
 
 /// What the owner's commands print, on both streams.

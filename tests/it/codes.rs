@@ -1,12 +1,16 @@
 //! Every code of the error contract is reached through a tool.
 
-use std::collections::BTreeSet;
+mod croo;
+
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
-use haggle::{error::Code, server::Server, spend::policy::Policy};
+use haggle::{
+    error::Code, marketplaces::croo::stream::Times, server::Server, spend::policy::Policy,
+};
 use rmcp::{
     ClientServiceExt, ErrorData, ServiceExt,
     handler::server::{
@@ -129,6 +133,7 @@ fn every() -> Vec<(Code, Reached)> {
         (PaidNotDelivered,        buying("fails_after_payment", None)),
         (AwaitingExternalPayment, buying("route_minimum", None)),
         (ProofOfWorkFailed,       registering(json!({ "swap_terms": { "difficulty": 60 } }))),
+        (EventsDegraded,          unheard().boxed()),
         (InstanceConflict,        frozen_for("instance_conflict").boxed()),
         (StoreUnavailable,        spoiled(|db| db.pragma_update(None, "user_version", 99)).boxed()),
         (StoreStale,              spoiled(|db| {
@@ -167,7 +172,8 @@ async fn tls_failed() -> Value {
         }
     });
     let world = World::start_with(Make { live: Some(url), ..Make::default() }).await;
-    let error = world.call("market_search", json!({})).await.unwrap_err();
+    let there = json!({ "marketplace": "crochet" });
+    let error = world.call("market_search", there).await.unwrap_err();
     assert_eq!(error["money_moved"], "no");
     error
 }
@@ -191,6 +197,16 @@ async fn frozen_for(reason: &'static str) -> Value {
     let frozen = store.transact(move |db| haggle::spend::approvals::freeze(db, reason, 0));
     frozen.await.unwrap();
     world.call("crochet_call_listing", world.purchase_of("auto")).await.unwrap_err()
+}
+
+/// A stream of events that does not come up.
+async fn unheard() -> Value {
+    let times = Times { reconcile: Duration::from_millis(100), ..Times::default() };
+    let world = World::start_with(Make { times: Some(times), ..Make::default() }).await;
+    let fault = json!({ "marketplace": "socket", "path": "/ws", "times": 1000,
+        "action": { "status": 503 } });
+    world.admin("POST", "/faults", Some(fault)).await;
+    world.call("market_wait_events", json!({ "wait_seconds": 1 })).await.unwrap_err()
 }
 
 /// The store as something else has left it.
@@ -236,8 +252,10 @@ async fn panicking() -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_code_is_reached_through_a_tool() {
     let mut reached = BTreeSet::new();
-    let cases =
-        every().into_iter().map(|(code, case)| tokio::spawn(async move { (code, case.await) }));
+    let cases = every()
+        .into_iter()
+        .chain(croo::every())
+        .map(|(code, case)| tokio::spawn(async move { (code, case.await) }));
     for case in join_all(cases).await {
         let (code, error) = case.unwrap();
         assert_eq!(error["code"], code.name(), "{error}");

@@ -10,7 +10,9 @@ use haggle::{
     access::secret_names,
     app::App,
     clock::wall_ms,
-    config::{ChainSettings, CrochetSettings, Mode, Settings, VaultSettings, WalletSettings},
+    config::{
+        ChainSettings, CrochetSettings, CrooSettings, Mode, Settings, VaultSettings, WalletSettings,
+    },
     ids::PurchaseId,
     journal::{self, Delivery, Purchase, Rail, State},
     marketplaces::Marketplace,
@@ -119,6 +121,7 @@ fn put(store: &Store, states: &[State]) -> PurchaseId {
         updated_at: now,
         reserved_at: None,
         finished_at: None,
+        fund: None,
     };
     store
         .with_blocking(|db| {
@@ -394,6 +397,8 @@ async fn an_account_in_the_store_makes_the_next_process_live() {
         profiles: vec![Profile::Market],
         read_only: false,
         policy: Policy::default(),
+        croo: CrooSettings::default(),
+        files_dir: home.data().join("files"),
         crochet: CrochetSettings {
             api_url: haggle::config::CROCHET_API_URL.into(),
             api_key: None,

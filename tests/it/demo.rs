@@ -14,7 +14,7 @@ fn the_demo_ends_with_an_audit_that_agrees() {
     let last = told.trim_end().lines().last().unwrap();
     assert_eq!(
         last,
-        "Audit: the sandbox charged 0.40 USD in 3 payments; the journal says 0.40 USD in 3: they \
+        "Audit: the sandbox charged 0.66 USD in 4 payments; the journal says 0.66 USD in 4: they \
          agree."
     );
     for expected in ["not_registered", "price_changed", "payment_unknown", "money moved: maybe"] {

@@ -74,26 +74,28 @@ async fn a_search_leads_to_a_purchase() {
     assert_eq!(world.charges().await.len(), 1);
 }
 
+/// Words of a hostile seller are in marked members alone, and nothing invisible is left anywhere.
+pub(crate) fn walk(value: &Value, marked: bool, path: &str) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                walk(member, marked || name.ends_with("_untrusted"), &format!("{path}/{name}"));
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| walk(item, marked, path)),
+        Value::String(text) => {
+            let theirs = ["dEaD", "IGNORE", "SYSTEM", "maintenance"];
+            let found = theirs.iter().any(|word| text.contains(word));
+            assert!(marked || !found, "{path}: {text}");
+            assert!(!text.contains(['\u{202e}', '\u{200b}', '\u{1b}', '\u{7}']), "{path}");
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// What a marketplace says stays in members that are marked as theirs.
 #[tokio::test]
 async fn hostile_text_stays_where_it_is_marked() {
-    fn walk(value: &Value, marked: bool, path: &str) {
-        match value {
-            Value::Object(members) => {
-                for (name, member) in members {
-                    walk(member, marked || name.ends_with("_untrusted"), &format!("{path}/{name}"));
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| walk(item, marked, path)),
-            Value::String(text) => {
-                let theirs = ["dEaD", "IGNORE", "SYSTEM", "maintenance"];
-                let found = theirs.iter().any(|word| text.contains(word));
-                assert!(marked || !found, "{path}: {text}");
-                assert!(!text.contains(['\u{202e}', '\u{200b}', '\u{1b}', '\u{7}']), "{path}");
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
     let world = World::start().await;
     // The 402 of this seller holds the hostile hint; seen where the price has changed.
     let args = world.purchase_of("hostile_text");

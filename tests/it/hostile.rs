@@ -1,6 +1,8 @@
 //! Text from sellers: whatever it says, it is data. A hostile listing next to a clean one, through every
 //! tool that shows it.
 
+mod croo;
+
 use serde_json::{Value, json};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -18,9 +20,9 @@ const HOSTILE: &[&str] = &[
     "javascript:",
     "127.0.0.1:9",
     "CROCHET_API_KEY",
+    "CROO_SDK_KEY",
     "AGENT_PRIVATE_KEY",
     "tool_result",
-    "croo_pay_order",
     "REFUS",
     "owned",
     "Guten Tag",

@@ -49,7 +49,8 @@ async fn shops(mode: ClientLifecycleMode) {
         assert_ne!(result.is_error, Some(true), "{tool}: {body}");
         body
     };
-    let found = call("market_search", json!({ "query": "text statistics" })).await;
+    let wanted = json!({ "query": "text statistics", "marketplace": "crochet" });
+    let found = call("market_search", wanted).await;
     let offer = &found["offers"][0];
     assert_eq!(offer["marketplace"], "crochet", "{found}");
     let listing = call("crochet_get_listing", json!({ "listing_id": offer["id"] })).await;

@@ -45,7 +45,10 @@ fn names_titles_and_hints_are_whole() {
         let (name, kind) = (&*tool.name, place(&tool.name).kind);
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         assert!(name.len() <= 48 && name.bytes().all(fits), "{name}");
-        assert!(["market_", "crochet_"].iter().any(|start| name.starts_with(start)), "{name}");
+        assert!(
+            ["market_", "croo_", "crochet_"].iter().any(|start| name.starts_with(start)),
+            "{name}"
+        );
         let hints = tool.annotations.as_ref().unwrap_or_else(|| panic!("{name} has no hints"));
         assert!(hints.title.as_ref().is_some_and(|title| !title.is_empty()), "{name}: title");
         let (read_only, destructive) = (hints.read_only_hint, hints.destructive_hint);
@@ -149,7 +152,7 @@ fn tools_cost_what_they_may() {
     }
     let average = total / costs.len();
     assert!(average <= AVERAGE_TOKENS_MAX, "{average} tokens a tool: {costs:?}");
-    let bought = tools::in_use(&[Profile::Buy], false);
+    let bought = tools::in_use(&[Profile::Buy], haggle::marketplaces::Marketplace::ALL, false);
     let buyer: usize =
         costs.iter().filter(|(name, _)| bought.contains_key(name.as_str())).map(|(_, t)| t).sum();
     assert!(buyer <= BUYER_TOKENS_MAX, "market and buy cost {buyer} tokens");

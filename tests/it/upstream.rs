@@ -1,6 +1,8 @@
 //! A marketplace that lies: whatever it answers, the server says so in its own words, stays small, and
 //! goes nowhere else.
 
+mod croo;
+
 use std::{
     io::Write as _,
     sync::{
@@ -11,7 +13,9 @@ use std::{
 
 use haggle::{
     app::App,
-    config::{ChainSettings, CrochetSettings, Mode, Settings, VaultSettings, WalletSettings},
+    config::{
+        ChainSettings, CrochetSettings, CrooSettings, Mode, Settings, VaultSettings, WalletSettings,
+    },
     marketplaces::Marketplace,
     profile::Profile,
     spend::policy::Policy,
@@ -92,10 +96,17 @@ async fn live(url: &str) -> (RunningService<RoleClient, Person>, tempfile::TempD
     let settings = Settings {
         mode: Mode::Live,
         data_dir: folder.path().join("data"),
-        marketplaces: vec![Marketplace::Crochet],
+        marketplaces: Marketplace::ALL.to_vec(),
         profiles: Profile::ALL.to_vec(),
         read_only: false,
         policy: Policy::sandbox(),
+        croo: CrooSettings {
+            api_url: url.to_owned(),
+            ws_url: url.replace("http", "ws"),
+            sdk_key: Some("croo_sk_0123456789".to_owned().into()),
+            ..CrooSettings::default()
+        },
+        files_dir: folder.path().join("files"),
         crochet: CrochetSettings {
             api_url: url.to_owned(),
             api_key: Some("Bearer am_k_0123456789".to_owned().into()),
@@ -208,7 +219,7 @@ async fn no_redirect_is_followed() {
         for (tool, args) in [
             ("crochet_get_listing", json!({ "listing_id": "lst_1" })),
             ("crochet_get_profile", json!({})),
-            ("market_search", json!({})),
+            ("market_search", json!({ "marketplace": "crochet" })),
             ("crochet_create_api_key", json!({ "name": "ci" })),
         ] {
             let location = format!("location: {}/listings/lst_1\r\n", target.url);
@@ -248,7 +259,8 @@ async fn waiting_times_are_clamped() {
     ];
     for (row, header, body, seconds) in rows {
         let answer = http("429 Too Many Requests", header, body);
-        let error = said("market_search", json!({}), answer).await.unwrap_err();
+        let args = json!({ "marketplace": "crochet" });
+        let error = said("market_search", args, answer).await.unwrap_err();
         assert_eq!(error["code"], "rate_limited", "{row}: {error}");
         assert_eq!(error["recovery"]["retry_after_seconds"], seconds, "{row}: {error}");
     }
@@ -289,7 +301,7 @@ async fn a_gzip_bomb_does_not_go_off() {
     };
     let before = peak_kib(&program);
     for (tool, args) in [
-        ("market_search", json!({})),
+        ("market_search", json!({ "marketplace": "crochet" })),
         ("crochet_get_listing", json!({ "listing_id": "lst_1" })),
         ("crochet_get_profile", json!({})),
         (

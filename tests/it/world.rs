@@ -10,12 +10,12 @@ use haggle::{
     app::App,
     clock::wall_ms,
     config::{
-        CROCHET_API_URL, ChainSettings, CrochetSettings, Mode, Settings, VaultSettings,
-        WalletSettings,
+        CROCHET_API_URL, ChainSettings, CrochetSettings, CrooSettings, Mode, Settings,
+        VaultSettings, WalletSettings,
     },
     ids::PurchaseId,
     journal::{self, Purchase, State},
-    marketplaces::Marketplace,
+    marketplaces::{Marketplace, croo::stream::Times},
     profile::Profile,
     sandbox::{Options, Sandbox},
     spend::{Patience, approvals, policy::Policy},
@@ -26,8 +26,9 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
         ElicitRequestParams, ElicitResult, ElicitationAction, Implementation, ProtocolVersion,
+        ResourceUpdatedNotificationParam,
     },
-    service::{RequestContext, RunningService},
+    service::{NotificationContext, RequestContext, RunningService},
 };
 use serde_json::{Value, json};
 
@@ -38,6 +39,8 @@ pub(crate) struct Person {
     pub(crate) answer: Option<bool>,
     /// The questions.
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// The resources that they were told are new, outside of a subscription's stream.
+    pub(crate) updated: Arc<Mutex<Vec<String>>>,
 }
 
 impl ClientHandler for Person {
@@ -48,6 +51,14 @@ impl ClientHandler for Person {
             ClientCapabilities::builder().build()
         };
         ClientConfig::new(capabilities, Implementation::new("test", "0"))
+    }
+
+    async fn on_resource_updated(
+        &self,
+        update: ResourceUpdatedNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        self.updated.lock().unwrap().push(update.uri);
     }
 
     async fn create_elicitation(
@@ -83,6 +94,10 @@ pub(crate) struct Make {
     pub(crate) private_key: Option<String>,
     pub(crate) solana_key: Option<String>,
     pub(crate) patience: Patience,
+    /// How events are listened to; not at all where a test counts what is sent.
+    pub(crate) times: Option<Times>,
+    /// The key of another CROO agent than the requester.
+    pub(crate) croo_key: Option<String>,
     /// The root of a live Crochet, instead of the sandbox's.
     pub(crate) live: Option<String>,
 }
@@ -100,10 +115,19 @@ impl Default for Make {
                 follow: Duration::from_secs(8),
                 unknown: Duration::from_millis(1500),
             },
+            times: None,
+            croo_key: None,
             live: None,
         }
     }
 }
+
+/// After how many calls a caller who follows hints goes round in circles.
+const STEPS_MAX: usize = 20;
+/// And after how many that lead back to themselves.
+const ROUNDS_MAX: usize = 14;
+/// How long a wait takes in a test, however long it was told to be, in seconds.
+const WAIT_SECONDS: i64 = 2;
 
 pub(crate) struct World {
     pub(crate) sandbox: Arc<Sandbox>,
@@ -133,14 +157,19 @@ impl World {
 
     pub(crate) async fn start_with(make: Make) -> Self {
         let sandbox = Sandbox::start(Options::new(Arc::new(wall_ms))).await.unwrap();
+        Self::start_on(Arc::new(sandbox), make).await
+    }
+
+    /// A process with a store of its own on this sandbox.
+    pub(crate) async fn start_on(sandbox: Arc<Sandbox>, make: Make) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self::on(Arc::new(sandbox), folder, make).await
+        Self::on(sandbox, folder, make).await
     }
 
     async fn on(sandbox: Arc<Sandbox>, folder: Arc<tempfile::TempDir>, make: Make) -> Self {
         let data_dir = folder.path().join("data");
         let settings = settings(&sandbox, data_dir, &make);
-        let app = App::with_patience(settings, make.patience);
+        let app = App::with_patience(settings, make.patience, make.times);
         // No certificates: the sandbox speaks plain HTTP.
         rustls::crypto::ring::default_provider().install_default().ok();
         let http = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
@@ -187,13 +216,36 @@ impl World {
         Self::on(self.sandbox.clone(), self.folder.clone(), self.make.clone()).await
     }
 
+    /// Another process on the same sandbox, with its own store: CROO's provider.
+    pub(crate) async fn provider(&self) -> Self {
+        let croo_key = Some(self.sandbox.info().croo.provider.sdk_key);
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::on(self.sandbox.clone(), folder, Make { croo_key, ..self.make.clone() }).await
+    }
+
+    /// Where its files are sent from and written to.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.app.settings().files_dir.clone()
+    }
+
+    /// A CROO service with this behaviour and name: its id.
+    pub(crate) fn service(&self, behaviour: &str, name: &str) -> String {
+        let services = self.sandbox.info().croo.services;
+        let is_it = |s: &&haggle::sandbox::ItemInfo| s.behaviour == behaviour && s.name == name;
+        services.iter().find(is_it).unwrap_or_else(|| panic!("no {behaviour} {name}")).id.clone()
+    }
+
     /// Calls a tool; a failed call gives its error's members.
     pub(crate) async fn call(&self, tool: &str, args: Value) -> Result<Value, Value> {
+        let order = args["order_id"].as_str().unwrap_or_default().to_owned();
         let result = self.call_raw(tool, args).await;
         let body = result.structured_content.unwrap();
         let text = &result.content[0].as_text().unwrap().text;
         assert_eq!(&serde_json::from_str::<Value>(text).unwrap(), &body, "text and content agree");
         self.hold_against_the_ledger(tool, &body).await;
+        if tool == "croo_pay_order" {
+            self.hold_against_the_order(&order, &body["error"]).await;
+        }
         if result.is_error == Some(true) { Err(body["error"].clone()) } else { Ok(body) }
     }
 
@@ -216,6 +268,14 @@ impl World {
         assert_eq!(charged, claimed, "{tool} says money_moved: {moved}, charged: {body}");
     }
 
+    /// What is said of an order's money, also where no purchase is named, is the ledger's truth: no
+    /// order is charged twice, and a `no` means that it was not charged.
+    async fn hold_against_the_order(&self, order: &str, error: &Value) {
+        let charged = self.charges().await.iter().filter(|charge| charge.0 == order).count();
+        assert!(charged <= 1, "the order {order} was charged {charged} times");
+        assert!(charged == 0 || error["money_moved"] != "no", "charged: {error}");
+    }
+
     pub(crate) async fn call_raw(&self, tool: &str, args: Value) -> CallToolResult {
         let Value::Object(args) = args else { panic!("arguments are an object") };
         let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(args);
@@ -227,25 +287,52 @@ impl World {
     }
 
     /// Makes the call that a result or an error names first, and so on until one succeeds, nothing
-    /// but a person can help, or it goes round in circles.
+    /// but a person can help, or it goes round in circles. Where it is told to wait, the sandbox's
+    /// clock is set on by as long.
     pub(crate) async fn follow(&self, error: Value) -> Result<Value, Value> {
-        let mut error = error;
-        for _ in 0..10 {
+        let (mut error, mut last, mut rounds) = (error.clone(), error, 0);
+        for _ in 0..STEPS_MAX {
             if error["recovery"]["retryable"] == false {
                 return Err(error);
             }
             let Some(next) = error["recovery"]["next"].get(0).cloned() else { return Err(error) };
+            if next["tool"] == "market_search" {
+                // Something else would be another purchase.
+                return Err(error);
+            }
+            if let Some(seconds) = error["recovery"]["retry_after_seconds"].as_i64() {
+                self.advance(seconds).await;
+            }
             let tool = next["tool"].as_str().unwrap().to_owned();
-            match self.call(&tool, next["arguments"].clone()).await {
+            let mut args = next["arguments"].clone();
+            let wait = args["wait_seconds"].as_i64();
+            if wait.is_some() {
+                args["wait_seconds"] = json!(WAIT_SECONDS);
+            }
+            error = match self.call(&tool, args).await {
+                // What is over, or would be another purchase, is the end.
+                Ok(done) if done["next"][0]["tool"] == "market_search" => return Ok(done),
                 // Asking is no end: what it found has to be gone on with.
                 Ok(done) if done["result_untrusted"].is_null() && done["next"].get(0).is_some() => {
-                    error = json!({ "recovery": { "next": done["next"] } });
+                    json!({ "recovery": { "next": done["next"] } })
                 }
                 Ok(done) => return Ok(done),
-                Err(again) => error = again,
+                Err(again) => {
+                    last = again.clone();
+                    again
+                }
+            };
+            // It has waited in vain, and is told to wait on.
+            let told = &error["recovery"]["next"][0];
+            if told["tool"] == next["tool"] && told["arguments"] == next["arguments"] {
+                self.advance(wait.unwrap_or(0)).await;
+                rounds += 1;
+                if rounds >= ROUNDS_MAX {
+                    return Err(last);
+                }
             }
         }
-        Err(error)
+        Err(last)
     }
 
     pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Value {
@@ -407,11 +494,18 @@ pub(crate) fn settings(sandbox: &Sandbox, data_dir: PathBuf, make: &Make) -> Set
             Some(_) => Mode::Live,
             None => Mode::Sandbox { url: Some(sandbox.admin_url().to_owned()) },
         },
+        files_dir: data_dir.join("files"),
         data_dir,
-        marketplaces: vec![Marketplace::Crochet],
+        marketplaces: Marketplace::ALL.to_vec(),
         profiles: make.profiles.clone(),
         read_only: false,
         policy: make.policy.clone(),
+        croo: CrooSettings {
+            sdk_key: make.croo_key.clone().map(Into::into),
+            api_url: sandbox.info().croo.api_url,
+            ws_url: sandbox.info().croo.ws_url,
+            ..CrooSettings::default()
+        },
         crochet: CrochetSettings {
             api_url: make.live.clone().unwrap_or_else(|| CROCHET_API_URL.to_owned()),
             api_key: None,

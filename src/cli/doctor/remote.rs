@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     marketplaces::{
         crochet::Crochet,
-        http::{ANSWER_BYTES_MAX, Answer, Exchange, REQUEST_TIMEOUT},
+        http::{ANSWER_BYTES_MAX, Answer, Api, Exchange, REQUEST_TIMEOUT},
     },
     money::Usdc,
 };
@@ -142,7 +142,7 @@ pub(super) async fn crochet(app: &App) -> Vec<Finding> {
         Err(error) => return vec![unusable(error)],
     };
     let host = crochet.api.base.host_str().unwrap_or_default().to_owned();
-    let health = match ask(&crochet, "crochet.health", "/health", false).await {
+    let health = match ask(&crochet.api, "crochet.health", "/health", false).await {
         Ok(answer) => answer,
         Err(problem) => {
             let todo = "nothing can be bought there now; check the network";
@@ -164,7 +164,7 @@ pub(super) async fn crochet(app: &App) -> Vec<Finding> {
 }
 
 async fn account(crochet: &Crochet) -> Finding {
-    if crochet.api.authorization.is_none() {
+    if crochet.api.key.is_none() {
         return Finding::note(
             "account",
             "there is none at Crochet yet: it can be searched, not bought from",
@@ -172,7 +172,7 @@ async fn account(crochet: &Crochet) -> Finding {
              CROCHET_API_KEY",
         );
     }
-    match ask(crochet, "crochet.get_profile", "/me", true).await {
+    match ask(&crochet.api, "crochet.get_profile", "/me", true).await {
         Err(problem) => Finding::broken("account", problem, "ask again"),
         Ok(answer) if answer.status.is_success() => {
             Finding::good("account", "Crochet accepts the key")
@@ -190,8 +190,9 @@ async fn account(crochet: &Crochet) -> Finding {
     }
 }
 
-async fn ask(
-    crochet: &Crochet,
+/// One read of a marketplace.
+pub(super) async fn ask(
+    api: &Api,
     name: &'static str,
     path: &str,
     authenticated: bool,
@@ -206,7 +207,7 @@ async fn ask(
         timeout: REQUEST_TIMEOUT,
         answer_bytes_max: ANSWER_BYTES_MAX,
     };
-    let sent = crochet.api.exchange(exchange).await.map_err(|error| error.to_string())?;
+    let sent = api.exchange(exchange).await.map_err(|error| error.to_string())?;
     sent.map_err(|lost| format!("no answer: {lost}"))
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{clock::rfc3339, journal::Purchase};
 
 /// The columns of the table, by the members of [`row`].
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 19] = [
     "purchase_id",
     "created_at",
     "finished_at",
@@ -18,6 +18,8 @@ const COLUMNS: [&str; 17] = [
     "max_total_usd",
     "asset",
     "chain_id",
+    "fund_usd",
+    "fund_payee",
     "seller_id",
     "seller_name_untrusted",
     "item_id",
@@ -42,6 +44,8 @@ pub(super) fn row(purchase: &Purchase) -> Value {
         "listed_usd": purchase.price,
         "asset": purchase.asset,
         "chain_id": purchase.chain_id,
+        "fund_usd": purchase.fund.as_ref().map(|fund| fund.amount),
+        "fund_payee": purchase.fund.as_ref().map(|fund| &fund.payee),
         "seller_id": purchase.seller_id,
         "seller_name_untrusted": purchase.seller_name,
         "item_id": purchase.item_id,

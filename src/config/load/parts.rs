@@ -9,10 +9,10 @@ use url::Url;
 use super::{LoadError, MASK, Origin, OwnSecrets, Picker};
 use crate::{
     config::{
-        CROCHET_API_URL, ChainSettings, CrochetSettings, Mode, VaultSettings, WalletSettings,
-        env::Variable,
+        CROCHET_API_URL, CROO_API_URL, CROO_WS_URL, ChainSettings, CrochetSettings, CrooSettings,
+        Mode, VaultSettings, WalletSettings, env::Variable, file::CrooFile,
     },
-    marketplaces::crochet::may_be_reached,
+    marketplaces::may_be_reached,
     spend::policy::Policy,
     wallet::pins,
 };
@@ -33,6 +33,36 @@ impl Picker<'_> {
             self.note(&format!("policy.{name}"), shown.trim(), origin);
         }
         limits.try_into().unwrap_or(base)
+    }
+
+    pub(super) fn croo(
+        &mut self,
+        file: CrooFile,
+        own: OwnSecrets,
+    ) -> Result<CrooSettings, LoadError> {
+        let mut url = |variable: Variable, file, default: &str| {
+            if let Some((url, origin)) = self.text(variable, file) {
+                return reachable(variable.setting(), url, &origin);
+            }
+            self.note(variable.setting(), default, Origin::Default);
+            Ok(default.to_owned())
+        };
+        let api_url = url(Variable::CrooApiUrl, file.api_url, CROO_API_URL)?;
+        let ws_url = url(Variable::CrooWsUrl, file.ws_url, CROO_WS_URL)?;
+        let sdk_key = self.secret(Variable::CrooSdkKey, own != OwnSecrets::None);
+        if sdk_key.as_ref().is_some_and(|key| !key.expose_secret().bytes().all(is_header_byte)) {
+            return Err(LoadError::Value {
+                setting: "croo.sdk_key",
+                origin: Origin::Environment(Variable::CrooSdkKey),
+                problem: "has characters that no key has",
+            });
+        }
+        let (balance_check, origin) = match file.balance_check {
+            Some(check) => (check, Origin::File),
+            None => (true, Origin::Default),
+        };
+        self.note("croo.balance_check", balance_check, origin);
+        Ok(CrooSettings { api_url, ws_url, sdk_key, balance_check })
     }
 
     pub(super) fn crochet(
@@ -143,7 +173,10 @@ fn reachable(setting: &'static str, url: String, origin: &Origin) -> Result<Stri
     if Url::parse(&url).is_ok_and(|url| may_be_reached(&url)) {
         return Ok(url);
     }
-    let problem = "must be an https URL, or http on this machine";
+    let problem = match setting {
+        "croo.ws_url" => "must be a wss URL, or ws on this machine",
+        _ => "must be an https URL, or http on this machine",
+    };
     Err(LoadError::Value { setting, origin: origin.clone(), problem })
 }
 

@@ -242,7 +242,9 @@ fn every_variable_of_the_table_is_read() {
     for variable in Variable::ALL {
         let value = match variable {
             Variable::Config | Variable::Keystore | Variable::PassphraseFile => path,
-            Variable::DataDir => "/data",
+            Variable::DataDir | Variable::FilesDir => "/data",
+            Variable::CrooApiUrl => "https://croo.example",
+            Variable::CrooWsUrl => "wss://croo.example/ws",
             Variable::Log => "debug",
             Variable::SandboxUrl => "http://127.0.0.1:9/admin",
             Variable::CrochetApiUrl => "https://crochet.example/api",
@@ -250,7 +252,8 @@ fn every_variable_of_the_table_is_read() {
             Variable::ChainId => "84532",
             Variable::AgentWalletAddress => "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
             Variable::NoKeyring => "1",
-            Variable::CrochetApiKey
+            Variable::CrooSdkKey
+            | Variable::CrochetApiKey
             | Variable::CrochetSigningSecret
             | Variable::AgentPrivateKey
             | Variable::SolanaKey => "s3cret",

@@ -213,6 +213,7 @@ mod tests {
     pub(super) fn refusal(status: u16, code: &str, message: &str) -> Error {
         let said = crate::marketplaces::http::Refusal {
             code: None,
+            class: None,
             message: Some(message.to_owned()),
             recovery: None,
         };

@@ -20,7 +20,7 @@ use crate::{
     marketplaces::Marketplace,
     money::Usdc,
     recovery::NextAction,
-    spend::{Collected, Fate, Instrument, Payment, Prepared, evm::Evm},
+    spend::{Account, Collected, Fate, Instrument, Payment, Prepared, evm::Evm},
 };
 
 /// The route that a wallet without USDC is sent to, and that low prices need.
@@ -145,7 +145,7 @@ impl Gateway {
         if let Some(details) = instrument.details.as_object_mut() {
             details.insert("transfer".to_owned(), ready.transfer);
         }
-        instrument.account = Some((ready.account, ready.nonce));
+        instrument.account = Some(Account { address: ready.account, nonce: Some(ready.nonce) });
         Ok(Prepared::Pay(instrument))
     }
 
@@ -198,7 +198,7 @@ impl Gateway {
             match on_chain {
                 Ok(fate @ (Fate::Paid | Fate::Pending)) => return Ok(fate),
                 // One node's word is no proof: it may lag, or lie.
-                Ok(Fate::Dead(why)) => return Ok(self.dead(purchase, why).await),
+                Ok(Fate::Dead(_, why)) => return Ok(self.dead(purchase, why).await),
                 Ok(Fate::Unknown(_)) | Err(_) => {}
             }
             // The chain cannot tell; Crochet's own record can, where it has the payment.
@@ -213,7 +213,7 @@ impl Gateway {
             Ok(Collected::Delivered(_) | Collected::Failed(_, Some(_))) => Fate::Paid,
             Ok(Collected::Unpaid) => Fate::Unknown("Crochet has seen no payment".to_owned()),
             _ if self.settled_at_crochet(purchase).await.unwrap_or(false) => Fate::Paid,
-            Ok(Collected::Pending) => Fate::Pending,
+            Ok(Collected::Pending | Collected::Later) => Fate::Pending,
             Ok(Collected::Failed(error, None)) => Fate::Unknown(error.to_string()),
             Err(error) if error.is(Code::Expired) => return Err(over(error)),
             Err(error) => return Err(error),
@@ -224,10 +224,10 @@ impl Gateway {
     /// request moves no money.
     async fn dead(&self, purchase: &Purchase, why: String) -> Fate {
         match self.collected(purchase).await {
-            Ok(Collected::Unpaid) => Fate::Dead(why),
-            Ok(Collected::Delivered(_) | Collected::Pending) => Fate::Paid,
+            Ok(Collected::Unpaid) => Fate::Dead(Code::UpstreamRejected, why),
+            Ok(Collected::Delivered(_) | Collected::Pending | Collected::Later) => Fate::Paid,
             // Crochet's own end of a requirement for which nothing arrived.
-            Err(error) if error.is(Code::Expired) => Fate::Dead(why),
+            Err(error) if error.is(Code::Expired) => Fate::Dead(Code::UpstreamRejected, why),
             Ok(Collected::Failed(..)) | Err(_) => {
                 Fate::Unknown(format!("{why}, says the chain's node; Crochet does not confirm it"))
             }

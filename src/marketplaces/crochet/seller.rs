@@ -6,7 +6,7 @@
 
 pub mod verify;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use reqwest::Method;
 use secrecy::SecretString;
@@ -16,6 +16,7 @@ use url::{Host, Url};
 
 use super::{Enveloped, accounts::keys::Answered};
 use crate::{
+    egress,
     ids::ListingId,
     marketplaces::http::{Effect, Operation},
     money::Usdc,
@@ -265,10 +266,11 @@ pub fn check_endpoint_url(text: &str, loopback: bool) -> Result<(), &'static str
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not carry credentials");
     }
+    let of_address = |address| (egress::is_loopback(address), !egress::is_public(address));
     let (is_loopback, is_private) = match url.host() {
         None => return Err("has no host"),
-        Some(Host::Ipv4(address)) => (address.is_loopback(), is_private_v4(address)),
-        Some(Host::Ipv6(address)) => (is_loopback_v6(address), is_private_v6(address)),
+        Some(Host::Ipv4(address)) => of_address(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => of_address(IpAddr::V6(address)),
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
             let local = name == "localhost" || name.ends_with(".localhost");
@@ -281,40 +283,6 @@ pub fn check_endpoint_url(text: &str, loopback: bool) -> Result<(), &'static str
         (_, false) if is_private => Err("must not lead to a private network"),
         ("https", _) | ("http", true) => Ok(()),
         _ => Err("must be an https URL"),
-    }
-}
-
-fn is_private_v4(address: Ipv4Addr) -> bool {
-    let [first, second, ..] = address.octets();
-    address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_unspecified()
-        || address.is_broadcast()
-        || address.is_multicast()
-        || address.is_documentation()
-        || first == 0
-        // Shared by a provider's customers: RFC 6598.
-        || (first == 100 && (64..128).contains(&second))
-        || (first == 198 && (18..20).contains(&second))
-        || first >= 240
-}
-
-fn is_loopback_v6(address: Ipv6Addr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(inner) => inner.is_loopback(),
-        IpAddr::V6(address) => address.is_loopback(),
-    }
-}
-
-fn is_private_v6(address: Ipv6Addr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(inner) => is_private_v4(inner),
-        IpAddr::V6(address) => {
-            // Global unicast is 2000::/3; what is outside it leads to no stranger.
-            let [first, second, ..] = address.segments();
-            first & 0xe000 != 0x2000 || (first == 0x2001 && second == 0x0db8)
-        }
     }
 }
 

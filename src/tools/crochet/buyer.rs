@@ -198,7 +198,7 @@ impl Server {
         }
         app.refresh_clock().await?;
         let crochet = app.crochet().await?;
-        if crochet.api.authorization.is_none() {
+        if crochet.api.key.is_none() {
             return Err(crochet.api.not_registered());
         }
         let Enveloped(listing) =
@@ -247,6 +247,7 @@ impl Server {
             chain_id: app.venue().await?.chain_id,
             price,
             max_total: args.max_total_usd,
+            fund: None,
         };
         shown(app.spending().pay(&owner, request).await?)
     }

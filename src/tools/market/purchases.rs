@@ -1,18 +1,15 @@
-//! The journal and its events, as tools.
-
-use std::time::Duration;
+//! The journal, as tools.
 
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     clock::rfc3339,
     error::{Error, MoneyMoved},
-    events,
     ids::PurchaseId,
-    journal::{self, Delivery, Filter, Purchase, State},
+    journal::{self, Delivery, Filter, Purchase, Rail, State},
     money::Usdc,
     owner::Owner,
     recovery::NextCall,
@@ -23,12 +20,6 @@ use crate::{
 
 const LIST_LIMIT: u32 = 20;
 pub(super) const LIST_LIMIT_MAX: u32 = 100;
-const WAIT_SECONDS: u64 = 45;
-const WAIT_SECONDS_MAX: u64 = 50;
-const WAIT_SECONDS_MAX_WITH_PROGRESS: u64 = 600;
-const WAIT_POLL: Duration = Duration::from_millis(200);
-/// A waiting caller hears of it this often.
-const WAIT_TELL_EVERY: u32 = 50;
 
 /// A purchase, as tools show it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -115,45 +106,6 @@ pub struct CheckView {
     pub failure: Option<String>,
 }
 
-/// Arguments of `market_wait_events`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WaitEventsArgs {
-    /// From the last result; left out: only what is new.
-    #[serde(default)]
-    pub cursor: Option<i64>,
-    /// Default 45, at most 50 (600 with progress).
-    #[serde(default)]
-    pub wait_seconds: Option<u64>,
-    /// 1 to 100, default 20.
-    #[serde(default)]
-    pub limit: Option<u32>,
-}
-
-/// What happened.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct EventsView {
-    /// The events, the oldest first; empty where nothing happened in time.
-    pub events: Vec<EventView>,
-    /// For the next call.
-    pub cursor: i64,
-}
-
-/// Something that happened.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct EventView {
-    /// Its place.
-    pub cursor: i64,
-    /// What kind.
-    pub kind: String,
-    /// To what.
-    pub subject: String,
-    /// The rest.
-    pub details: Value,
-    /// When.
-    pub at: String,
-}
-
 #[tool_router(router = market_purchase_tools, vis = "pub(crate)")]
 impl Server {
     /// The journal: purchases with state and `money_moved`, newest first.
@@ -219,76 +171,9 @@ impl Server {
         };
         Ok(Reply { view, next })
     }
-
-    /// Wait for something to happen to your purchases. Returns events and the cursor for the next
-    /// call; empty when the time is over.
-    #[tool(
-        name = "market_wait_events",
-        input_schema = input::<WaitEventsArgs>(),
-        output_schema = output::<EventsView>(),
-        annotations(
-            title = "Wait for events",
-            read_only_hint = true,
-            destructive_hint = false,
-            idempotent_hint = true,
-            open_world_hint = false
-        )
-    )]
-    async fn market_wait_events(
-        &self,
-        Args(args): Args<WaitEventsArgs>,
-        owner: Owner,
-    ) -> Result<Reply<EventsView>, Error> {
-        let limit = bounded(args.limit)?;
-        let most =
-            if owner.has_progress() { WAIT_SECONDS_MAX_WITH_PROGRESS } else { WAIT_SECONDS_MAX };
-        let wait = args.wait_seconds.unwrap_or(WAIT_SECONDS);
-        if wait > most {
-            return Err(Error::argument("wait_seconds", format!("must be 0 to {most}"), "45"));
-        }
-        let store = self.app().store();
-        let who = owner.principal.clone();
-        let mut cursor = match args.cursor {
-            Some(cursor) if cursor >= 0 => cursor,
-            Some(_) => return Err(Error::argument("cursor", "must not be negative", "0")),
-            None => store.with(move |db| events::last(db, &who)).await?,
-        };
-        let until = tokio::time::Instant::now() + Duration::from_secs(wait);
-        let mut polls = 0_u32;
-        let found = loop {
-            let (who, from) = (owner.principal.clone(), cursor);
-            let found = store.with(move |db| events::after(db, &who, from, limit)).await?;
-            let over = tokio::time::Instant::now() >= until || owner.cancelled.is_cancelled();
-            if !found.is_empty() || over || self.app().stopping().is_cancelled() {
-                break found;
-            }
-            polls += 1;
-            if polls.is_multiple_of(WAIT_TELL_EVERY) {
-                owner.tell(polls, u32::MAX, "waiting for events").await;
-            }
-            tokio::time::sleep(WAIT_POLL).await;
-        };
-        cursor = found.last().map_or(cursor, |event| event.seq);
-        let events = found
-            .into_iter()
-            .map(|event| EventView {
-                cursor: event.seq,
-                kind: event.kind,
-                subject: event.subject,
-                details: event.payload,
-                at: rfc3339(event.at),
-            })
-            .collect();
-        let again = NextCall::new(
-            "market_wait_events",
-            json!({ "cursor": cursor }),
-            "waits for what happens after these",
-        );
-        Ok(Reply::new(EventsView { events, cursor }).next(again))
-    }
 }
 
-fn bounded(limit: Option<u32>) -> Result<u32, Error> {
+pub(super) fn bounded(limit: Option<u32>) -> Result<u32, Error> {
     match limit.unwrap_or(LIST_LIMIT) {
         limit @ 1..=LIST_LIMIT_MAX => Ok(limit),
         _ => Err(Error::argument("limit", "must be 1 to 100", "20")),
@@ -296,10 +181,16 @@ fn bounded(limit: Option<u32>) -> Result<u32, Error> {
 }
 
 /// What makes sense for a purchase now.
-pub(super) fn next_of(purchase: &Purchase) -> Option<NextCall> {
+pub(crate) fn next_of(purchase: &Purchase) -> Option<NextCall> {
     match (purchase.state, purchase.delivery) {
         (State::Submitted | State::Unknown, _) => {
             Some(resume_call(purchase, "goes on with the same payment; never makes a second one"))
+        }
+        (State::Settled, Delivery::Pending | Delivery::Delivered)
+            if purchase.rail == Rail::CrooOrder =>
+        {
+            let about = json!({ "order_id": purchase.item_id });
+            Some(NextCall::new("croo_get_delivery", about, "gives what was delivered, if it is"))
         }
         (State::Settled, Delivery::Pending) => {
             Some(resume_call(purchase, "collects what was paid for; pays nothing"))
@@ -315,6 +206,10 @@ pub(super) fn next_of(purchase: &Purchase) -> Option<NextCall> {
         }
         (State::Planned | State::Approved | State::Reserved, _) => {
             Some(resume_call(purchase, "goes on with it"))
+        }
+        (State::Failed, _) if purchase.rail == Rail::CrooOrder => {
+            let about = json!({ "order_id": purchase.item_id });
+            Some(NextCall::new("croo_get_order", about, "shows whether it can still be paid"))
         }
         (State::Settled | State::Failed, _) => None,
     }

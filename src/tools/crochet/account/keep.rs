@@ -79,10 +79,10 @@ pub(crate) fn check_not_configured(app: &App) -> Result<(), Error> {
 
 /// The API with this key.
 pub(crate) fn with_key(api: &Api, authorization: &SecretString) -> Api {
-    Api { authorization: Some(authorization.clone()), ..api.clone() }
+    Api { key: Some(authorization.clone()), ..api.clone() }
 }
 
 /// Whether two keys are the same.
 pub(crate) fn authorization_of(api: &Api) -> &str {
-    api.authorization.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default()
+    api.key.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default()
 }
