@@ -7,6 +7,7 @@ pub mod socket;
 
 use std::fmt;
 
+use alloy_primitives::Address;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -66,5 +67,40 @@ pub fn may_be_reached(url: &Url) -> bool {
         "https" | "wss" => true,
         "http" | "ws" => local,
         _ => false,
+    }
+}
+
+/// An address that a marketplace names as a receiver or a payer, where it is one: not the zero
+/// address, and with a right checksum where its letters are mixed; one case says nothing.
+#[must_use]
+pub fn payable_address(text: &str) -> Option<Address> {
+    let text = text.trim();
+    let address: Address = text.parse().ok().filter(|address| *address != Address::ZERO)?;
+    let digits = text.trim_start_matches("0x");
+    let mixed = digits.bytes().any(|b| b.is_ascii_uppercase())
+        && digits.bytes().any(|b| b.is_ascii_lowercase());
+    (!mixed || address.to_checksum(None) == text).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_an_address_with_its_checksum_or_without_one() {
+        #[rustfmt::skip]
+        let rows = [
+            ("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",  true),
+            (" 0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266", true),
+            ("0xF39FD6E51AAD88F6F4CE6AB8827279CFFFB92266",  true),
+            ("0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266",  false),
+            ("0x0000000000000000000000000000000000000000",  false),
+            ("0xf39fd6e51aad88f6f4ce6ab8827279cfffb922",    false),
+            ("alice.eth",                                   false),
+            ("",                                            false),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(payable_address(text).is_some(), expected, "{text}");
+        }
     }
 }

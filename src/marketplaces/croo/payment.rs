@@ -29,6 +29,7 @@ use crate::{
     marketplaces::{
         Marketplace,
         http::{Effect, Operation},
+        payable_address,
     },
     money::Usdc,
     recovery::NextCall,
@@ -107,13 +108,7 @@ pub fn fund(order: &Order, cost: &Cost) -> Result<Option<Fund>, Error> {
 }
 
 fn address(field: &str, text: &str) -> Result<Address, Error> {
-    let found = text.trim().parse::<Address>().ok().filter(|address| {
-        let digits = text.trim().trim_start_matches("0x");
-        let mixed = digits.bytes().any(|b| b.is_ascii_uppercase())
-            && digits.bytes().any(|b| b.is_ascii_lowercase());
-        *address != Address::ZERO && (!mixed || address.to_checksum(None) == text.trim())
-    });
-    found.ok_or_else(|| {
+    payable_address(text).ok_or_else(|| {
         let message = format!("the order's {field} is no address that can be paid");
         Error::new(Code::PayeeNotAllowed, message).at(Marketplace::Croo).field(field, None)
     })

@@ -18,7 +18,7 @@ use crate::{
         croo::{
             Croo, Role,
             negotiations::{AcceptNegotiation, GetNegotiation, Negotiation, RejectNegotiation},
-            orders::{ListOrders, Order},
+            orders::Order,
             steps, word,
         },
     },
@@ -27,15 +27,17 @@ use crate::{
     tools::{
         Reply,
         crochet::account::shown::checked_text,
-        croo::shown::{NegotiationView, OrderView},
+        croo::{
+            reading::order_of,
+            shown::{NegotiationView, OrderView},
+        },
     },
 };
 
 /// The longest reason, in characters.
 const REASON_CHARS_MAX: usize = 1000;
-/// How far back the order of a negotiation is looked for: pages, and how many a page.
+/// How many pages of orders are looked through for that of a negotiation.
 const PAGES_MAX: u64 = 5;
-const PAGE_SIZE: u64 = 50;
 /// How many of the owner's names are told.
 const NAMES_MAX: usize = 10;
 
@@ -167,7 +169,7 @@ async fn accepted(
     let is_its = |order: &Order| order.negotiation_id.as_ref().is_none_or(|of| of == id);
     let order = match order.filter(is_its) {
         // That it was accepted stays true where the list cannot be read.
-        None => find_order(croo, id).await.ok().flatten(),
+        None => order_of(croo, id, &[Role::Provider], PAGES_MAX).await.ok().flatten(),
         found => found,
     };
     let Some(mut order) = order else {
@@ -181,26 +183,6 @@ async fn accepted(
     let view = OrderView::of(&order, role, usdc);
     let next = steps::of_order(&order, role, None);
     Reply { view: AcceptedView { order: Some(view), negotiation: None }, next }
-}
-
-/// The order that came of a negotiation: no operation but the list tells (§6.3).
-async fn find_order(croo: &Croo, id: &NegotiationId) -> Result<Option<Order>, Error> {
-    for page in 1..=PAGES_MAX {
-        let list = ListOrders {
-            page,
-            page_size: PAGE_SIZE,
-            role: Role::Provider.in_orders(),
-            agent_id: None,
-            status: None,
-        };
-        let orders = croo.api.send(&list).await?.orders;
-        let is_last = u64::try_from(orders.len()).unwrap_or(u64::MAX) < PAGE_SIZE;
-        let found = orders.into_iter().find(|order| order.negotiation_id.as_ref() == Some(id));
-        if found.is_some() || is_last {
-            return Ok(found);
-        }
-    }
-    Ok(None)
 }
 
 fn rejected(negotiation: &Negotiation) -> Reply<NegotiationView> {
