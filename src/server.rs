@@ -226,7 +226,6 @@ fn example_of(name: &str, schema: &rmcp::model::JsonObject) -> Value {
     if let Some(value) = keyword("examples")
         .and_then(|e| e.get(0))
         .or_else(|| keyword("enum").and_then(|values| values.get(0)))
-        .or_else(|| keyword("oneOf").and_then(|values| values.get(0)?.get("const")))
     {
         return value.clone();
     }

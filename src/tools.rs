@@ -163,7 +163,7 @@ pub fn listed(tool: &Tool) -> Tool {
     tool
 }
 
-/// A schema without `$schema`, titles, formats and the nullness of what may be left out.
+/// A schema without `$schema`, titles, formats, a word about each word of a choice and the nullness of what may be left out.
 fn slim(mut schema: JsonObject) -> JsonObject {
     slim_members(&mut schema);
     // The tool's own description says it.
@@ -181,6 +181,18 @@ fn slim_members(schema: &mut JsonObject) {
     }
     if schema.get("default") == Some(&Value::Null) {
         schema.remove("default");
+    }
+    if let Some(only) = only_of(schema) {
+        schema.remove("anyOf");
+        for (name, keyword) in only {
+            // What is said of the member counts more than what is said of its type.
+            schema.entry(name).or_insert(keyword);
+        }
+    }
+    if let Some(words) = words_of(schema) {
+        schema.remove("oneOf");
+        schema.insert("type".to_owned(), json!("string"));
+        schema.insert("enum".to_owned(), words);
     }
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|kind| kind != "null");
@@ -203,6 +215,25 @@ fn slim_members(schema: &mut JsonObject) {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
+}
+
+/// The one thing that a member is where it is not null.
+fn only_of(schema: &JsonObject) -> Option<JsonObject> {
+    let options = schema.get("anyOf")?.as_array()?;
+    let is_null = |option: &&Value| option.get("type").is_some_and(|kind| kind == "null");
+    let mut others = options.iter().filter(|option| !is_null(option));
+    let only = others.next()?.as_object()?.clone();
+    (others.next().is_none() && options.len() == 2).then_some(only)
+}
+
+/// The words of a choice that says more of each than its name does.
+fn words_of(schema: &JsonObject) -> Option<Value> {
+    let options = schema.get("oneOf")?.as_array()?;
+    let words: Option<Vec<Value>> = options
+        .iter()
+        .map(|option| option.get("const").filter(|word| word.is_string()).cloned())
+        .collect();
+    words.map(Value::Array)
 }
 
 /// An output schema that admits `error` beside its own members and requires nothing at its root:
