@@ -30,6 +30,7 @@ pub(super) fn configuration(loaded: &Loaded) -> Vec<Finding> {
             _ => None,
         })
         .collect();
+    variables.sort_unstable();
     variables.dedup();
     let variables = if variables.is_empty() { "none".to_owned() } else { variables.join(", ") };
     let settings = &loaded.settings;

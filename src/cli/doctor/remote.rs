@@ -17,6 +17,7 @@ use crate::{
     config::Mode,
     error::Error,
     marketplaces::{
+        Marketplace,
         crochet::Crochet,
         http::{ANSWER_BYTES_MAX, Answer, Api, Exchange, REQUEST_TIMEOUT},
     },
@@ -84,9 +85,13 @@ pub(super) async fn wallet(app: &App) -> Vec<Finding> {
         findings.push(Finding::good("wallet", text));
     }
     match wallet.evm_address() {
+        None if app.settings().marketplaces == [Marketplace::Croo] => findings.push(Finding::good(
+            "wallet",
+            "there is no EVM key, and none is needed: CROO pays from the agent's wallet there",
+        )),
         None => findings.push(Finding::note(
             "wallet",
-            "there is no EVM key: nothing can be paid",
+            "there is no EVM key: nothing can be paid but CROO's orders",
             "`haggle keys generate` or `haggle keys import`",
         )),
         Some(address) => findings.push(Finding::good("wallet", address.to_string())),
