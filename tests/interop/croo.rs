@@ -9,6 +9,7 @@ use std::{
 
 use haggle::{
     clock::wall_ms,
+    marketplaces::croo::stream::Times,
     sandbox::{Options, Sandbox},
     spend::word::{Word, owner_answers},
     store::payees,
@@ -145,7 +146,9 @@ fn own(info: &Value, number: usize) -> Value {
 
 /// The trade of the scripts, through our tools.
 async fn ours() -> (Vec<Value>, Value) {
-    let requester = World::start_with(Make::default()).await;
+    // With the event stream, as a server has it.
+    let make = Make { times: Some(Times::default()), ..Make::default() };
+    let requester = World::start_with(make).await;
     let provider = requester.provider().await;
     let info = serde_json::to_value(requester.sandbox.info()).unwrap();
     let wait = json!({ "wait_seconds": 0 });
