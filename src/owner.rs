@@ -22,9 +22,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::Error;
+
 /// How long a person is waited for, where the protocol keeps the call open.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_mins(4);
 const QUESTION: &str = "approve";
+/// The longest that a tool waits for something to happen, in seconds.
+const WAIT_SECONDS_MAX: u64 = 50;
+/// As long for a caller who hears of progress, in seconds.
+const WAIT_SECONDS_MAX_WITH_PROGRESS: u64 = 600;
 
 /// Who calls, whether they can be asked, and what they answered.
 #[derive(Debug)]
@@ -109,6 +115,21 @@ impl Owner {
     #[must_use]
     pub const fn has_progress(&self) -> bool {
         self.progress.is_some()
+    }
+
+    /// How many seconds this caller may be kept waiting: those asked for, else `default`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InvalidArgument`](crate::error::Code::InvalidArgument) where that is too long.
+    pub fn wait_seconds(&self, asked: Option<u64>, default: u64) -> Result<u64, Error> {
+        let most =
+            if self.has_progress() { WAIT_SECONDS_MAX_WITH_PROGRESS } else { WAIT_SECONDS_MAX };
+        let seconds = asked.unwrap_or(default);
+        if seconds > most {
+            return Err(Error::argument("wait_seconds", format!("must be 0 to {most}"), "45"));
+        }
+        Ok(seconds)
     }
 
     /// Tells the caller how far it is, if they want to hear it.

@@ -182,7 +182,7 @@ const CREDENTIALS: &[(Variable, Marketplace)] =
 ///
 /// [`LoadError`].
 pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded, LoadError> {
-    let mut pick = Picker { env, entries: Vec::new() };
+    let mut pick = Picker { env, entries: Vec::new(), has_account: None };
     let (file, folder) = pick.file(flags, homes)?;
     let beside = |path: PathBuf| folder.join(path);
     let data_dir = pick.path(
@@ -214,7 +214,7 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
     if mode == Mode::Live
         && trades_on(Marketplace::Crochet)
         && crochet.api_key.is_none()
-        && !has_account(&data_dir)?
+        && !pick.has_account(&data_dir)?
     {
         pick.offer_account(&mut profiles);
     }
@@ -237,12 +237,6 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
         vault,
     };
     Ok(Loaded { settings, log, entries: pick.entries })
-}
-
-/// Whether the live store of this directory holds a marketplace's credential.
-fn has_account(data_dir: &Path) -> Result<bool, LoadError> {
-    let path = data_dir.join("live.db");
-    has_credential(&path).map_err(|source| LoadError::Store { path, source })
 }
 
 /// Which secrets are loaded.
@@ -270,9 +264,22 @@ impl OwnSecrets {
 struct Picker<'a> {
     env: Environment<'a>,
     entries: Vec<Entry>,
+    /// Whether the live store holds a marketplace's credential, once it was looked at.
+    has_account: Option<bool>,
 }
 
 impl Picker<'_> {
+    /// Whether the live store of this directory holds a marketplace's credential.
+    fn has_account(&mut self, data_dir: &Path) -> Result<bool, LoadError> {
+        if let Some(known) = self.has_account {
+            return Ok(known);
+        }
+        let path = data_dir.join("live.db");
+        let found = has_credential(&path).map_err(|source| LoadError::Store { path, source })?;
+        self.has_account = Some(found);
+        Ok(found)
+    }
+
     fn note(&mut self, setting: &str, value: impl fmt::Display, origin: Origin) {
         // A secret can also decide the mode, which is none.
         let masked = matches!(&origin, Origin::Environment(variable)
@@ -400,19 +407,19 @@ impl Picker<'_> {
     }
 
     /// Live where there is a credential of a marketplace, in the environment or in the live store.
-    fn mode_by_credentials(&self, data_dir: &Path) -> Result<(Mode, Origin), LoadError> {
+    fn mode_by_credentials(&mut self, data_dir: &Path) -> Result<(Mode, Origin), LoadError> {
         for (variable, _) in CREDENTIALS {
             if self.env.get(*variable).is_some() {
                 return Ok((Mode::Live, Origin::Environment(*variable)));
             }
         }
-        let live = has_account(data_dir)?;
+        let live = self.has_account(data_dir)?;
         Ok(if live { (Mode::Live, Origin::Store) } else { (sandbox(None), Origin::Default) })
     }
 
     /// The marketplaces, where none is named: all of the sandbox's; of the real ones those that there
     /// is a credential for, and all where there is none.
-    fn in_use(&self, mode: &Mode, data_dir: &Path) -> (Vec<Marketplace>, Origin) {
+    fn in_use(&mut self, mode: &Mode, data_dir: &Path) -> (Vec<Marketplace>, Origin) {
         let all = (Marketplace::ALL.to_vec(), Origin::Default);
         if *mode != Mode::Live {
             return all;
@@ -422,7 +429,7 @@ impl Picker<'_> {
             .filter(|(variable, _)| self.env.get(*variable).is_some())
             .map(|(_, marketplace)| *marketplace)
             .collect();
-        if has_account(data_dir).unwrap_or(false) {
+        if self.has_account(data_dir).unwrap_or(false) {
             found.push(Marketplace::Crochet);
         }
         found.sort_unstable();

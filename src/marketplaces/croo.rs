@@ -21,7 +21,7 @@ use std::fmt;
 use jiff::Timestamp;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use url::Url;
 
@@ -76,6 +76,20 @@ impl Croo {
     pub fn registered(self) -> Result<Self, Error> {
         if self.api.key.is_some() { Ok(self) } else { Err(self.api.not_registered()) }
     }
+}
+
+/// The query of a list: one page of one role's rows (§4.4). The server refuses a list without a
+/// role, and either list has its own words for them.
+#[derive(Clone, Debug, Serialize)]
+struct PageQuery {
+    /// From 1.
+    page: u64,
+    /// At most 50.
+    page_size: u64,
+    /// [`Role::in_negotiations`] or [`Role::in_orders`].
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
 }
 
 /// Which side of an order an agent is on.

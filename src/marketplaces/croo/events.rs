@@ -271,7 +271,7 @@ impl Told {
 }
 
 /// A name for bytes that does not show them.
-pub(super) fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let digest = hex::encode(Sha256::digest(bytes));
     digest.get(..16).unwrap_or_default().to_owned()
 }

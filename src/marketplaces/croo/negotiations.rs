@@ -4,7 +4,7 @@ use alloy_primitives::Address;
 use reqwest::Method;
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 
-use super::{Croo, Role, id, list, orders::Order, text};
+use super::{Croo, PageQuery, Role, id, list, orders::Order, text};
 use crate::{
     error::Error,
     ids::{AgentId, NegotiationId, ServiceId},
@@ -129,19 +129,22 @@ impl Operation for GetNegotiation<'_> {
 
 /// Lists those of one role: `GET /orders/negotiate`.
 #[derive(Clone, Debug, Serialize)]
-pub struct ListNegotiations {
-    /// The page, from 1.
-    pub page: u64,
-    /// How many a page, at most 50.
-    pub page_size: u64,
-    /// `requester` or `provider`; [`Role::in_negotiations`]. The server refuses a list without it.
-    pub role: &'static str,
-    /// Only of this agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent_id: Option<AgentId>,
-    /// Only in this status.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
+#[serde(transparent)]
+pub struct ListNegotiations(PageQuery);
+
+impl ListNegotiations {
+    /// A page of this role's, in whatever status they are.
+    #[must_use]
+    pub const fn of(role: Role, page: u64, page_size: u64) -> Self {
+        Self(PageQuery { page, page_size, role: role.in_negotiations(), status: None })
+    }
+
+    /// Only those in this status, where one is given.
+    #[must_use]
+    pub fn in_status(mut self, status: Option<String>) -> Self {
+        self.0.status = status;
+        self
+    }
 }
 
 impl Operation for ListNegotiations {
@@ -183,14 +186,8 @@ impl Croo {
     /// As sending an operation.
     pub async fn own_agent(&self) -> Result<Option<AgentId>, Error> {
         for role in [Role::Buyer, Role::Provider] {
-            let list = ListNegotiations {
-                page: 1,
-                page_size: 1,
-                role: role.in_negotiations(),
-                agent_id: None,
-                status: None,
-            };
-            let found = self.api.send(&list).await?.negotiations.into_iter().next();
+            let newest = ListNegotiations::of(role, 1, 1);
+            let found = self.api.send(&newest).await?.negotiations.into_iter().next();
             let agent = found.and_then(|negotiation| match role {
                 Role::Buyer => negotiation.requester_agent_id,
                 Role::Provider => negotiation.provider_agent_id,

@@ -4,7 +4,7 @@ use alloy_primitives::Address;
 use reqwest::Method;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::{Role, id, list, text};
+use super::{PageQuery, Role, id, list, text};
 use crate::{
     error::{Code, Error},
     ids::{AgentId, NegotiationId, OrderId, ServiceId},
@@ -47,19 +47,22 @@ pub struct Ordered {
 
 /// Lists those of one role: `GET /orders`.
 #[derive(Clone, Debug, Serialize)]
-pub struct ListOrders {
-    /// The page, from 1.
-    pub page: u64,
-    /// How many a page, at most 50.
-    pub page_size: u64,
-    /// `buyer` or `provider`; [`Role::in_orders`]. The server refuses a list without it.
-    pub role: &'static str,
-    /// Only of this agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent_id: Option<AgentId>,
-    /// Only in this status.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
+#[serde(transparent)]
+pub struct ListOrders(PageQuery);
+
+impl ListOrders {
+    /// A page of this role's, in whatever status they are.
+    #[must_use]
+    pub const fn of(role: Role, page: u64, page_size: u64) -> Self {
+        Self(PageQuery { page, page_size, role: role.in_orders(), status: None })
+    }
+
+    /// Only those in this status, where one is given.
+    #[must_use]
+    pub fn in_status(mut self, status: Option<String>) -> Self {
+        self.0.status = status;
+        self
+    }
 }
 
 impl Operation for ListOrders {

@@ -186,13 +186,8 @@ impl Server {
         let page = Page::try_from(args)?;
         let croo = self.app().croo().await?.registered()?;
         let role = Some(page.role);
-        let list = ListNegotiations {
-            page: page.number,
-            page_size: page.size,
-            role: page.role.in_negotiations(),
-            agent_id: None,
-            status: page.status.clone(),
-        };
+        let list =
+            ListNegotiations::of(page.role, page.number, page.size).in_status(page.status.clone());
         let found = croo.api.send(&list).await?.negotiations;
         let open = found.iter().filter(|found| found.status == "pending");
         let next = first_of(open.map(|found| steps::of_negotiation(found, role)));

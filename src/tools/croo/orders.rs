@@ -150,13 +150,7 @@ impl Server {
         let page = Page::try_from(args)?;
         let croo = self.app().croo().await?.registered()?;
         let (role, usdc) = (Some(page.role), self.app().chain().await?.pins().usdc);
-        let list = ListOrders {
-            page: page.number,
-            page_size: page.size,
-            role: page.role.in_orders(),
-            agent_id: None,
-            status: page.status.clone(),
-        };
+        let list = ListOrders::of(page.role, page.number, page.size).in_status(page.status.clone());
         let found = croo.api.send(&list).await?.orders;
         let open = found.iter().filter(|order| !steps::is_final(&order.status));
         let next = first_of(open.map(|order| steps_of(order, role, usdc)));

@@ -14,7 +14,6 @@ use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::shown::{NegotiationView, OrderView};
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     ids::{AgentId, NegotiationId, OrderId, PurchaseId},
     marketplaces::{
         Marketplace,
-        croo::{Croo, Role},
+        croo::{Croo, Role, events::digest},
     },
     recovery::NextAction,
     server::Server,
@@ -153,9 +152,8 @@ impl Server {
 
 /// The turn of a key: the platform refuses what one agent does at the same time (§11).
 async fn turn(app: &App, croo: &Croo) -> Result<Lease, Error> {
-    let key = croo.api.key.as_ref().map(|key| Sha256::digest(key.expose_secret()));
-    let digest = hex::encode(key.unwrap_or_default());
-    let name = format!("croo-key:{}", digest.get(..16).unwrap_or_default());
+    let key = croo.api.key.as_ref().map_or("", |key| key.expose_secret());
+    let name = format!("croo-key:{}", digest(key.as_bytes()));
     let holder = PurchaseId::from_random(random()).to_string();
     Lease::wait(app.store(), &name, &holder).await?.ok_or_else(|| {
         let message = "this CROO key is busy with another negotiation or order; nothing was sent";

@@ -81,13 +81,7 @@ pub(super) async fn order_of(
 ) -> Result<Option<Order>, Error> {
     for role in roles {
         for page in 1..=pages {
-            let list = ListOrders {
-                page,
-                page_size: PAGE_SIZE,
-                role: role.in_orders(),
-                agent_id: None,
-                status: None,
-            };
+            let list = ListOrders::of(*role, page, PAGE_SIZE);
             let found = croo.api.send(&list).await?.orders;
             let is_last = found.len() < usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
             let own = |order: &Order| order.negotiation_id.as_ref() == Some(negotiation_id);

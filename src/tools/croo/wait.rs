@@ -10,10 +10,6 @@ use crate::{
     owner::Owner,
 };
 
-/// The longest wait, in seconds.
-const SECONDS_MAX: u64 = 50;
-/// The longest wait of a caller who hears of progress, in seconds.
-const SECONDS_MAX_WITH_PROGRESS: u64 = 600;
 /// The pause before the second question; each further one is half as long again.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// The longest pause.
@@ -42,11 +38,7 @@ impl<'a> Wait<'a> {
         owner: &'a Owner,
         seconds: Option<u64>,
     ) -> Result<Self, Error> {
-        let most = if owner.has_progress() { SECONDS_MAX_WITH_PROGRESS } else { SECONDS_MAX };
-        let seconds = seconds.unwrap_or(0);
-        if seconds > most {
-            return Err(Error::argument("wait_seconds", format!("must be 0 to {most}"), "45"));
-        }
+        let seconds = owner.wait_seconds(seconds, 0)?;
         let (since, length) = (Instant::now(), Duration::from_secs(seconds));
         Ok(Self { app, owner, since, length, pause: PAUSE_MIN, told: 0 })
     }

@@ -20,8 +20,6 @@ use crate::{
 };
 
 const WAIT_SECONDS: u64 = 45;
-const WAIT_SECONDS_MAX: u64 = 50;
-const WAIT_SECONDS_MAX_WITH_PROGRESS: u64 = 600;
 /// A waiting caller hears of it this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// For how many events the call that confirms them is given.
@@ -100,12 +98,7 @@ impl Server {
         owner: Owner,
     ) -> Result<Reply<EventsView>, Error> {
         let limit = bounded(args.limit)?;
-        let most =
-            if owner.has_progress() { WAIT_SECONDS_MAX_WITH_PROGRESS } else { WAIT_SECONDS_MAX };
-        let wait = args.wait_seconds.unwrap_or(WAIT_SECONDS);
-        if wait > most {
-            return Err(Error::argument("wait_seconds", format!("must be 0 to {most}"), "45"));
-        }
+        let wait = owner.wait_seconds(args.wait_seconds, WAIT_SECONDS)?;
         let (store, who) = (self.app().store(), owner.principal.clone());
         let cursor = match args.cursor {
             Some(cursor) if cursor >= 0 => cursor,

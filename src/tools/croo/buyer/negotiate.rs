@@ -246,14 +246,8 @@ impl Wanted {
 
     /// The newest negotiations of ours that ask for the same.
     async fn made_before(&self, croo: &Croo) -> Result<Vec<Negotiation>, Error> {
-        let list = ListNegotiations {
-            page: 1,
-            page_size: PAGE_SIZE,
-            role: Role::Buyer.in_negotiations(),
-            agent_id: None,
-            status: None,
-        };
-        let mut found = croo.api.send(&list).await?.negotiations;
+        let newest = ListNegotiations::of(Role::Buyer, 1, PAGE_SIZE);
+        let mut found = croo.api.send(&newest).await?.negotiations;
         found.retain(|negotiation| self.is_same(negotiation));
         Ok(found)
     }
