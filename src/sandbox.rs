@@ -26,6 +26,7 @@ mod front;
 mod keys;
 mod ledger;
 mod line;
+mod paegents;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -124,6 +125,8 @@ pub struct Info {
     pub croo: CrooInfo,
     /// Crochet.
     pub crochet: CrochetInfo,
+    /// Paegents.
+    pub paegents: PaegentsInfo,
 }
 
 /// The chain of a running sandbox.
@@ -193,6 +196,25 @@ pub struct CrochetInfo {
     pub listings: Vec<ItemInfo>,
 }
 
+/// Paegents in a running sandbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PaegentsInfo {
+    /// The base of its API.
+    pub api_url: String,
+    /// The chain's JSON-RPC endpoint.
+    pub rpc_url: String,
+    /// An agent with 1,000 USDC and one ether: the buyer's wallet of the other marketplaces.
+    pub buyer: AgentInfo,
+    /// The agent who owns the `manual` services.
+    pub seller: AgentInfo,
+    /// The token of the person who owns `buyer`.
+    pub owner_jwt: String,
+    /// The secret that the deliveries of `buyer`'s first webhook are signed with.
+    pub webhook_secret: String,
+    /// What is on sale from the start.
+    pub services: Vec<ItemInfo>,
+}
+
 /// A registered agent whose keys are given away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentInfo {
@@ -256,6 +278,7 @@ impl Sandbox {
             .route("/chain", chain::rpc::route())
             .nest(croo::BASE, croo::router(&world))
             .nest(crochet::BASE, crochet::router(&world))
+            .nest(paegents::BASE, paegents::router(&world))
             .nest(croo::storage::BASE, croo::storage::router())
             .route(croo::socket::PATH, get(croo::socket::open))
             .nest("/admin", admin::router())
@@ -270,6 +293,7 @@ impl Sandbox {
                 () = stopped.cancelled() => {}
             }
         });
+        tokio::spawn(paegents::hooks::courier::work(Arc::clone(&world), stop.clone()));
         Ok(Self {
             info,
             #[cfg(test)]
@@ -319,8 +343,15 @@ fn open(options: &Options, origin: String) -> Result<World, SandboxError> {
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(SandboxError::Http)?;
-    let tables =
-        [chain::TABLES, croo::TABLES, croo::events::TABLES, croo::objects::TABLES, crochet::TABLES];
+    let tables = [
+        chain::TABLES,
+        chain::escrow::TABLES,
+        croo::TABLES,
+        croo::events::TABLES,
+        croo::objects::TABLES,
+        crochet::TABLES,
+    ];
+    let tables: Vec<_> = tables.into_iter().chain(paegents::TABLES).collect();
     let store = Store::open(options.store.as_deref(), &tables)?;
     let kept = |key| store.transact(|db| store::meta(db, key)).map_err(StoreError::from);
     let seed = kept("seed")?.and_then(|text| text.parse().ok());
@@ -333,6 +364,7 @@ fn open(options: &Options, origin: String) -> Result<World, SandboxError> {
         origin,
         http,
         sockets: croo::socket::Sockets::default(),
+        courier: paegents::hooks::courier::Courier::default(),
     };
     let now = world.clock.now_ms();
     world
@@ -343,8 +375,10 @@ fn open(options: &Options, origin: String) -> Result<World, SandboxError> {
                 chain::found(db, &world, now)?;
                 croo::found(db, &world, now)?;
                 crochet::found(db, &world, now)?;
+                paegents::found(db, &world, now)?;
             }
-            crochet::relays::resume(db)
+            crochet::relays::resume(db)?;
+            paegents::metered::resume(db)
         })
         .map_err(StoreError::from)?;
     Ok(world)
@@ -367,6 +401,7 @@ fn info(world: &World) -> rusqlite::Result<Info> {
             },
             croo: croo::info(db, world)?,
             crochet: crochet::info(db, world)?,
+            paegents: paegents::info(db, world)?,
         })
     })
 }

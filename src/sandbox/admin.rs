@@ -13,7 +13,7 @@ use axum::{
 };
 use rusqlite::Connection;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     money::Usdc,
@@ -25,7 +25,12 @@ use crate::{
             self,
             built_in::{self, NoOrder},
         },
-        faults, info, ledger, store,
+        faults, info, ledger,
+        paegents::{
+            self, agents, customers,
+            hooks::{self, NewEvent, inbox},
+        },
+        store,
         world::World,
     },
 };
@@ -46,6 +51,7 @@ pub(crate) fn router() -> Router<Arc<World>> {
         .route("/balance", post(balance))
         .route("/pay", post(pay))
         .route("/order", post(order))
+        .route("/paegents/event", post(event))
 }
 
 /// A request that cannot be carried out.
@@ -131,8 +137,33 @@ async fn events(State(world): State<Arc<World>>, Query(query): Query<ToldTo>) ->
     if query.agent_id.is_empty() {
         return Err(Refused::Invalid("agent_id: is required".to_owned()));
     }
-    let events = world.transact(|db, _| croo::events::truth(db, &query.agent_id))?;
+    let events = world.transact(|db, _| {
+        let mut events = croo::events::truth(db, &query.agent_id)?;
+        events.extend(inbox::truth(db, &query.agent_id)?);
+        Ok::<_, rusqlite::Error>(events)
+    })?;
     Ok(Json(json!({ "events": events })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    agent_id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    payload: Map<String, Value>,
+}
+
+async fn event(State(world): State<Arc<World>>, body: Bytes) -> Answer {
+    let body: Event = read(&body)?;
+    let event_id = world.transact(|db, now| {
+        agents::find(db, &body.agent_id)?.ok_or(Refused::NotFound)?;
+        let payload = Value::from(body.payload);
+        let event = NewEvent { kind: &body.kind, agent: &body.agent_id, agreement: "", payload };
+        Ok::<_, Refused>(hooks::tell(db, &world, now, &event)?)
+    })?;
+    Ok(Json(json!({ "event_id": event_id })))
 }
 
 async fn all_faults(State(world): State<Arc<World>>) -> Answer {
@@ -256,9 +287,19 @@ struct NewOrders {
 
 async fn order(State(world): State<Arc<World>>, body: Bytes) -> Answer {
     let body: NewOrders = read(&body)?;
+    let offered = world.transact(|db, _| paegents::services::find(db, &body.service_id))?;
     let count = body.count.unwrap_or(1);
     if !(1..=ORDERS_MAX).contains(&count) {
         return Err(Refused::Invalid(format!("count: must be from 1 to {ORDERS_MAX}")));
+    }
+    if let Some(service) = offered {
+        if body.requirements.is_some() {
+            return Err(Refused::Invalid("requirements: Paegents has none".to_owned()));
+        }
+        let made = world.transact(|db, now| customers::order(db, &world, now, (&service, count)));
+        let ids =
+            made.map_err(|error| Refused::Invalid(format!("service_id: {}", error.message())))?;
+        return Ok(Json(json!({ "agreement_id": ids.first(), "agreement_ids": ids })));
     }
     let wanted = (body.service_id.as_str(), body.requirements.as_deref(), count);
     let made = world.transact(|db, now| built_in::order(db, &world, now, wanted));

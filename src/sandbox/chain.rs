@@ -8,8 +8,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 pub(super) mod bundler;
 pub(super) mod calls;
+pub(super) mod escrow;
 pub(super) mod logs;
 pub(super) mod rpc;
+pub(super) mod sender;
 pub(super) mod token;
 pub(super) mod transactions;
 pub(super) mod views;
@@ -75,7 +77,7 @@ pub(crate) fn found(db: &Connection, world: &World, now: i64) -> rusqlite::Resul
     ] {
         put_account(db, wallet.address, &Account { wei, usdc, ..Account::default() })?;
     }
-    Ok(())
+    escrow::found(db, world.gas_wallet().address)
 }
 
 /// USDC that moved in a mined transaction.

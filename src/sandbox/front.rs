@@ -23,6 +23,7 @@ use crate::sandbox::{
     crochet, croo,
     faults::{self, Action, Altered, Fails, Fired, Target},
     line::Line,
+    paegents::{self, failures},
     world::World,
 };
 
@@ -92,6 +93,7 @@ fn belongs(path: &str) -> Option<(&'static str, &str)> {
     let bases = [
         ("croo", croo::BASE),
         ("crochet", crochet::BASE),
+        ("paegents", paegents::BASE),
         ("storage", croo::storage::BASE),
         ("chain", "/chain"),
     ];
@@ -201,6 +203,12 @@ impl Passage {
                 let answer = croo::pending(&self.world, path, &self.parts.headers);
                 (answer.into_response(), 0)
             }
+            Action::Pending if self.marketplace == "paegents" => {
+                match failures::pending(&self.parts.method, path) {
+                    Some(answer) => (answer, 0),
+                    None => (self.altered(&fired, path).await, 0),
+                }
+            }
             Action::Pending => {
                 let relay = self.parts.headers.get("x-crochet-relay-request-id");
                 let relay = relay.and_then(|value| value.to_str().ok());
@@ -227,7 +235,8 @@ impl Passage {
     async fn altered(self, fired: &Fired, path: &str) -> Response {
         let (world, headers, body) =
             (Arc::clone(&self.world), self.parts.headers.clone(), self.body.clone());
-        let is_croo = self.marketplace == "croo";
+        let marketplace = self.marketplace;
+        let (is_croo, is_paegents) = (marketplace == "croo", marketplace == "paegents");
         let response = self.run().await;
         let status = response.status();
         let is_done = response.extensions().get::<Altered>().is_some();
@@ -235,6 +244,9 @@ impl Passage {
             Action::RaisePrice(_) if status == StatusCode::PAYMENT_REQUIRED => return response,
             Action::RaisePrice(_) | Action::Fail if is_done => return response,
             Action::ChargeThenFail if status == StatusCode::OK && is_croo => Some(croo::failed()),
+            Action::ChargeThenFail if status.is_success() && is_paegents => {
+                Some(failures::failed())
+            }
             Action::ChargeThenFail if status == StatusCode::OK => Some(failed()),
             Action::PayAgain if status.is_success() => {
                 let id = path.strip_prefix("/gateway/");
@@ -242,9 +254,15 @@ impl Passage {
                 id.filter(|_| has_paid)
                     .and_then(|id| crochet::gateway::charge_again(&world, id, &headers, body).ok())
             }
-            Action::SwapPayee(payee) if is_croo || status == StatusCode::PAYMENT_REQUIRED => {
+            Action::SwapPayee(payee)
+                if is_croo || is_paegents || status == StatusCode::PAYMENT_REQUIRED =>
+            {
                 let payee = Value::from(payee.as_str());
-                let names = if is_croo { &CROO_PAYEES[..] } else { &PAYEES[..] };
+                let names = match marketplace {
+                    "croo" => &CROO_PAYEES[..],
+                    "paegents" => &failures::PAYEES[..],
+                    _ => &PAYEES[..],
+                };
                 let terms = names.iter().map(|name| ((*name).to_owned(), payee.clone()));
                 return swapped(&world, fired, response, &terms.collect()).await;
             }

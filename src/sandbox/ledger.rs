@@ -12,6 +12,10 @@ use crate::{money::Usdc, sandbox::clock::rfc3339};
 pub(crate) enum Kind {
     /// A buyer's money arrived for a purchase.
     Charge,
+    /// A buyer's money went into an escrow.
+    Deposit,
+    /// A seller earned a part of a deposit; the money itself moves later.
+    Draw,
     /// The marketplace kept its share.
     Fee,
     /// The seller received the rest.
@@ -27,6 +31,8 @@ impl Kind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Charge => "charge",
+            Self::Deposit => "deposit",
+            Self::Draw => "draw",
             Self::Fee => "fee",
             Self::Payout => "payout",
             Self::Refund => "refund",
@@ -38,13 +44,13 @@ impl Kind {
 /// An entry to add.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEntry<'a> {
-    /// Whose: `croo`, `crochet` or `chain`.
+    /// Whose: `croo`, `crochet`, `paegents` or `chain`.
     pub(crate) marketplace: &'a str,
     /// What it says.
     pub(crate) kind: Kind,
-    /// The order id, the relay id, or the hash of a transaction.
+    /// The order id, the relay id, the agreement id, or the hash of a transaction.
     pub(crate) reference: &'a str,
-    /// The charge that a fee or a payout belongs to.
+    /// The charge or deposit that a fee, a draw or a payout belongs to.
     pub(crate) parent: Option<&'a str>,
     /// Who paid.
     pub(crate) payer: &'a str,

@@ -11,7 +11,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The version of the tables; a store of another version is refused.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// The tables of the frame.
 const FRAME: &str = "

@@ -11,6 +11,18 @@ mod croo_objects;
 mod croo_orders;
 mod faults;
 mod gateway;
+mod paegents_accounts;
+mod paegents_activation;
+mod paegents_agreements;
+mod paegents_catalog;
+mod paegents_checkout;
+mod paegents_direct;
+mod paegents_escrow;
+mod paegents_evidence;
+mod paegents_hooks;
+mod paegents_metered;
+mod paegents_payments;
+mod paegents_settlement;
 mod selling;
 
 use std::{

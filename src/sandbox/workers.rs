@@ -11,6 +11,33 @@ const MILLIONTHS: i128 = 1_000_000;
 /// The most columns of a table.
 const COLUMNS_MAX: usize = 200;
 
+/// Units: symbol, dimension, and size in millionths of the dimension's base.
+const UNITS: [(&str, &str, i128); 14] = [
+    ("m", "length", 1_000_000),
+    ("km", "length", 1_000_000_000),
+    ("cm", "length", 10_000),
+    ("in", "length", 25_400),
+    ("ft", "length", 304_800),
+    ("mi", "length", 1_609_344_000),
+    ("g", "mass", 1_000_000),
+    ("kg", "mass", 1_000_000_000),
+    ("oz", "mass", 28_349_523),
+    ("lb", "mass", 453_592_370),
+    ("s", "time", 1_000_000),
+    ("min", "time", 60_000_000),
+    ("h", "time", 3_600_000_000),
+    ("d", "time", 86_400_000_000),
+];
+
+/// The units that can be converted, by dimension.
+pub(crate) fn units() -> Value {
+    let mut dimensions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (symbol, dimension, _) in UNITS {
+        dimensions.entry(dimension).or_default().push(symbol);
+    }
+    json!({ "units": dimensions })
+}
+
 /// Does the work, or says in the seller's own words what is wrong with the input.
 pub(crate) fn work(worker: &str, input: &Value) -> Result<Value, Value> {
     match worker {
@@ -213,24 +240,8 @@ fn is_type(value: &Value, wanted: &str) -> bool {
 
 fn convert(input: &Value) -> Result<Value, Value> {
     let nested = input.get("input").unwrap_or(input);
-    // Dimension, and the unit in millionths of the dimension's base.
-    let units: BTreeMap<&str, (&str, i128)> = [
-        ("m", ("length", 1_000_000)),
-        ("km", ("length", 1_000_000_000)),
-        ("cm", ("length", 10_000)),
-        ("in", ("length", 25_400)),
-        ("ft", ("length", 304_800)),
-        ("mi", ("length", 1_609_344_000)),
-        ("g", ("mass", 1_000_000)),
-        ("kg", ("mass", 1_000_000_000)),
-        ("oz", ("mass", 28_349_523)),
-        ("lb", ("mass", 453_592_370)),
-        ("s", ("time", 1_000_000)),
-        ("min", ("time", 60_000_000)),
-        ("h", ("time", 3_600_000_000)),
-        ("d", ("time", 86_400_000_000)),
-    ]
-    .into();
+    let units: BTreeMap<&str, (&str, i128)> =
+        UNITS.into_iter().map(|(symbol, dimension, size)| (symbol, (dimension, size))).collect();
     let unit = |name: &str| {
         let symbol = nested.get(name).and_then(Value::as_str).unwrap_or_default();
         let known = || units.keys().copied().collect::<Vec<_>>().join(", ");

@@ -11,6 +11,7 @@ use crate::sandbox::{
     crochet, croo,
     keys::{Seed, Wallet},
     ledger::{self, Kind, NewEntry},
+    paegents,
     store::{self, Store},
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct World {
     pub(crate) http: reqwest::Client,
     /// Who listens to CROO's events.
     pub(crate) sockets: croo::socket::Sockets,
+    /// Who carries Paegents' webhooks.
+    pub(crate) courier: paegents::hooks::courier::Courier,
 }
 
 impl World {
@@ -70,7 +73,8 @@ impl World {
             }
         }
         croo::settle(db, self, now)?;
-        crochet::settle(db, self, now)
+        crochet::settle(db, self, now)?;
+        paegents::settle(db, self, now)
     }
 
     /// 32 bytes that were never given before.

@@ -65,6 +65,21 @@ pub(crate) fn of_transaction(db: &Connection, hash: &str) -> rusqlite::Result<Ve
     .collect()
 }
 
+/// The logs of a contract in the blocks after this one, each with its time in milliseconds.
+pub(crate) fn after(
+    db: &Connection,
+    contract: Address,
+    block: i64,
+) -> rusqlite::Result<Vec<(i64, LogData)>> {
+    db.prepare_cached(
+        "SELECT l.block, l.log_index, l.tx_hash, l.address, l.topics, l.data, t.mine_at
+         FROM chain_logs l JOIN chain_transactions t ON t.hash = l.tx_hash
+         WHERE l.block > ?1 AND l.address = ?2 ORDER BY l.block, l.log_index",
+    )?
+    .query_map(params![block, contract.to_string()], |row| Ok((row.get(6)?, read(row)?.log.data)))?
+    .collect()
+}
+
 /// A log as JSON-RPC shows it.
 pub(crate) fn show(placed: &Placed) -> Value {
     json!({

@@ -155,7 +155,8 @@ pub(crate) fn transfer(
     Ok(effects)
 }
 
-fn transfer_from(
+/// Moves an allowance's USDC for `caller`, who it was given to.
+pub(crate) fn transfer_from(
     db: &Connection,
     caller: Address,
     call: &Abi::transferFromCall,
@@ -185,7 +186,8 @@ fn approve(
     Ok(done(Abi::Approval { owner, spender, value }.encode_log_data()))
 }
 
-fn permit(
+/// Sets an allowance by its owner's signature: owner, spender, value, deadline.
+pub(crate) fn permit(
     db: &Connection,
     (owner, spender, value, deadline): (Address, Address, U256, U256),
     signature: Option<Signature>,
@@ -261,7 +263,8 @@ fn vrs(v: u8, r: B256, s: B256) -> Option<Signature> {
     Some(Signature::from_scalars_and_parity(r, s, parity))
 }
 
-fn joined(bytes: &Bytes) -> Option<Signature> {
+/// A signature in one piece of 65 bytes.
+pub(crate) fn joined(bytes: &Bytes) -> Option<Signature> {
     let (rs, v) = bytes.split_at_checked(64)?;
     let (r, s) = rs.split_at_checked(32)?;
     let [v] = v else { return None };
@@ -275,7 +278,12 @@ fn is_signed<T: SolStruct>(terms: &T, signature: Option<Signature>, signer: Addr
     signature.recover_address_from_prehash(&digest).is_ok_and(|found| found == signer)
 }
 
-fn allowance(db: &Connection, owner: Address, spender: Address) -> rusqlite::Result<U256> {
+/// How much `spender` may take from `owner`.
+pub(crate) fn allowance(
+    db: &Connection,
+    owner: Address,
+    spender: Address,
+) -> rusqlite::Result<U256> {
     let amount: Option<String> = db
         .prepare_cached("SELECT amount FROM chain_allowances WHERE owner = ?1 AND spender = ?2")?
         .query_row(params![owner.to_string(), spender.to_string()], |row| row.get(0))

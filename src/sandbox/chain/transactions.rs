@@ -9,7 +9,8 @@ use alloy_primitives::{Address, TxKind, U256};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::sandbox::chain::{
-    self, Account, BASE_FEE_WEI, CHAIN_ID, Transfer, USDC, account, logs, put_account,
+    self, Account, BASE_FEE_WEI, CHAIN_ID, ESCROW, Transfer, USDC, account, escrow, logs,
+    put_account,
     rpc::RpcError,
     signed,
     token::{self, Effects, Failure},
@@ -237,7 +238,8 @@ fn include(
     let needed = gas_needed(tx.to(), tx.input.is_empty());
     let gas_used = needed.min(tx.gas_limit);
     payer.wei -= U256::from(gas_used) * U256::from(effective_price(tx));
-    payer.nonce += 1;
+    // A platform may have sent from this wallet meanwhile.
+    payer.nonce = payer.nonce.max(tx.nonce + 1);
     put_account(db, *sender, &payer)?;
     let outcome = if gas_used < needed {
         Err(Failure::Revert("out of gas"))
@@ -277,11 +279,12 @@ pub(crate) fn execute(
     let TxKind::Call(to) = kind else {
         return Err(Failure::Revert("contracts cannot be created here"));
     };
-    if to == USDC {
+    if [USDC, ESCROW].contains(&to) {
         if !value.is_zero() {
             return Err(Failure::Revert(""));
         }
-        return token::call(db, sender, input, now_s);
+        let contract = if to == USDC { token::call } else { escrow::call };
+        return contract(db, sender, input, now_s);
     }
     if !chain::shift_wei(db, sender, to, value)? {
         return Err(Failure::Revert("insufficient balance for transfer"));
@@ -291,7 +294,7 @@ pub(crate) fn execute(
 
 /// The gas that a transaction to `to` takes.
 pub(crate) fn gas_needed(to: Option<Address>, plain: bool) -> u64 {
-    if to == Some(USDC) || !plain { TOKEN_GAS } else { PLAIN_GAS }
+    if to == Some(USDC) || to == Some(ESCROW) || !plain { TOKEN_GAS } else { PLAIN_GAS }
 }
 
 /// The price of its gas, in wei.
