@@ -35,6 +35,9 @@ const FEE_BLOCKS: u64 = 10;
 
 sol! {
     function balanceOf(address account) returns (uint256);
+    function nonces(address owner) returns (uint256);
+    function allowance(address owner, address spender) returns (uint256);
+    function authorizationState(address authorizer, bytes32 nonce) returns (bool);
 }
 
 /// A pinned chain, read and written through one node.
@@ -122,10 +125,66 @@ impl Chain {
     /// [`ChainError`]; a balance that cannot be read is not zero.
     pub async fn usdc_balance(&self, address: Address) -> Result<Usdc, ChainError> {
         let data = balanceOfCall { account: address }.abi_encode();
-        let answer = self.call(self.pins.usdc, data.into()).await?;
-        let balance = <[u8; 32]>::try_from(answer.as_ref()).map(U256::from_be_bytes);
-        let micros = balance.ok().and_then(|balance| u64::try_from(balance).ok());
+        let balance = self.usdc_word(data).await?;
+        let micros = u64::try_from(balance).ok();
         micros.map(Usdc::from_micros).ok_or_else(|| self.node.malformed("eth_call"))
+    }
+
+    /// The nonce of the next permit that an address signs, in the latest block (EIP-2612).
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError`].
+    pub async fn permit_nonce(&self, owner: Address) -> Result<u64, ChainError> {
+        let nonce = self.usdc_word(noncesCall { owner }.abi_encode()).await?;
+        u64::try_from(nonce).map_err(|_| self.node.malformed("eth_call"))
+    }
+
+    /// How much USDC of `owner` may be taken by `spender`, in the latest block, in micro-units.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError`].
+    pub async fn allowance(&self, owner: Address, spender: Address) -> Result<U256, ChainError> {
+        self.usdc_word(allowanceCall { owner, spender }.abi_encode()).await
+    }
+
+    /// Whether a transfer authorization was used or cancelled, in the latest block (EIP-3009).
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError`].
+    pub async fn authorization_used(
+        &self,
+        authorizer: Address,
+        nonce: B256,
+    ) -> Result<bool, ChainError> {
+        let state = authorizationStateCall { authorizer, nonce }.abi_encode();
+        match u8::try_from(self.usdc_word(state).await?) {
+            Ok(0) => Ok(false),
+            Ok(1) => Ok(true),
+            _ => Err(self.node.malformed("eth_call")),
+        }
+    }
+
+    /// The time of the latest block, in Unix seconds: the time that contracts see.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError`].
+    pub async fn time(&self) -> Result<i64, ChainError> {
+        self.checked().await?;
+        let block: Value = self.node.ask("eth_getBlockByNumber", json!(["latest", false])).await?;
+        let time = block.get("timestamp").and_then(rpc::read_quantity::<u64>);
+        time.and_then(|time| i64::try_from(time).ok())
+            .ok_or_else(|| self.node.malformed("eth_getBlockByNumber"))
+    }
+
+    /// One word that the token answers.
+    async fn usdc_word(&self, data: Vec<u8>) -> Result<U256, ChainError> {
+        let answer = self.call(self.pins.usdc, data.into()).await?;
+        let word = <[u8; 32]>::try_from(answer.as_ref()).map(U256::from_be_bytes);
+        word.map_err(|_| self.node.malformed("eth_call"))
     }
 
     /// The ether of an address in wei, in the latest block.

@@ -1,27 +1,41 @@
 //! The wallet: the owner's addresses, and signing for `spend` and the account tools alone.
 //!
 //! - A secret never leaves: not through `Debug`, not in an error.
-//! - Nothing is signed that was not read first: a text by [`text`], a transfer by [`transfer`].
+//! - Nothing is signed that was not read first: a text by [`text`], typed data by [`eip712`], a
+//!   transaction by [`transfer`] and [`call`].
+//! - The EVM key signs in one place, which counts.
 //! - Signatures are deterministic (RFC 6979, ed25519), so that fields from the journal give the
 //!   same bytes again.
 
+pub mod call;
+pub mod checks;
+pub mod eip712;
 pub mod keys;
 pub mod keystore;
+mod numbers;
 pub mod pins;
 pub mod text;
+pub mod transaction;
 pub mod transfer;
+pub mod x402;
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, Signature, eip191_hash_message};
 use alloy_signer::SignerSync as _;
-use alloy_signer_local::PrivateKeySigner;
 use ed25519_dalek::Signer as _;
 
 use self::{
     keys::{EvmKey, SolanaKey},
     text::{Refused, TextRule},
-    transfer::{SignedTransfer, Transfer, TransferError},
+    transaction::SignedTransaction,
+    transfer::{Transfer, TransferError},
 };
 
 /// The owner's keys: at most one for EVM chains and one for Solana.
@@ -29,6 +43,8 @@ use self::{
 pub struct Wallet {
     evm: Option<EvmKey>,
     solana: Option<SolanaKey>,
+    /// How often the EVM key has signed; clones count together.
+    signatures: Arc<AtomicU64>,
 }
 
 /// Which kind of key.
@@ -61,6 +77,9 @@ pub enum SignError {
     /// The text is not one that we sign.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A field of the payload is not as it must be.
+    #[error(transparent)]
+    Field(#[from] checks::Refused),
     /// The key failed; it never does for a key that was read.
     #[error("the {kind} key cannot sign")]
     Failed {
@@ -72,8 +91,16 @@ pub enum SignError {
 impl Wallet {
     /// A wallet of the given keys.
     #[must_use]
-    pub const fn new(evm: Option<EvmKey>, solana: Option<SolanaKey>) -> Self {
-        Self { evm, solana }
+    pub fn new(evm: Option<EvmKey>, solana: Option<SolanaKey>) -> Self {
+        Self { evm, solana, signatures: Arc::default() }
+    }
+
+    /// How often the EVM key has signed anything, in this wallet and its clones.
+    ///
+    /// Tests read it to show that a refusal came before the signature.
+    #[must_use]
+    pub fn signatures(&self) -> u64 {
+        self.signatures.load(Ordering::Relaxed)
     }
 
     /// The address on EVM chains.
@@ -97,10 +124,9 @@ impl Wallet {
     ///
     /// [`SignError::Refused`] where the text breaks the rule of [`text`]; [`SignError::NoKey`].
     pub(crate) fn sign_text(&self, text: &str, rule: &TextRule<'_>) -> Result<String, SignError> {
-        let signer = self.evm_signer()?;
-        let (evm, solana) = (signer.address().to_string(), self.solana_address());
+        let (evm, solana) = (self.evm_own()?.to_string(), self.solana_address());
         text::check(text, rule, &evm, solana.as_deref())?;
-        sign_personal(signer, text)
+        self.sign_personal(text)
     }
 
     /// Signs a marketplace's challenge with ed25519 over its UTF-8 bytes: base58.
@@ -130,22 +156,30 @@ impl Wallet {
     pub(crate) fn sign_transfer(
         &self,
         transfer: &Transfer,
-    ) -> Result<SignedTransfer, TransferError> {
+    ) -> Result<SignedTransaction, TransferError> {
         transfer.sign(self)
     }
 
-    /// The EVM signer, for the modules below this one: they read what they sign.
-    fn evm_signer(&self) -> Result<&PrivateKeySigner, SignError> {
-        self.evm.as_ref().map(|key| &key.0).ok_or(SignError::NoKey { kind: KeyKind::Evm })
+    /// The EIP-191 signature itself, without the rule.
+    fn sign_personal(&self, text: &str) -> Result<String, SignError> {
+        let signature = self.sign_hash(eip191_hash_message(text))?;
+        Ok(format!("0x{}", hex::encode(signature.as_bytes())))
     }
-}
 
-/// The EIP-191 signature itself, without the rule.
-fn sign_personal(signer: &PrivateKeySigner, text: &str) -> Result<String, SignError> {
-    signer
-        .sign_message_sync(text.as_bytes())
-        .map(|signature| format!("0x{}", hex::encode(signature.as_bytes())))
-        .map_err(|_| SignError::Failed { kind: KeyKind::Evm })
+    /// The EVM address, for the modules below this one: what they sign is signed by it.
+    fn evm_own(&self) -> Result<Address, SignError> {
+        self.evm_address().ok_or(SignError::NoKey { kind: KeyKind::Evm })
+    }
+
+    /// Signs a digest. The one place where the EVM key is used: the modules below this one come
+    /// here with the digest of what they have read.
+    fn sign_hash(&self, digest: B256) -> Result<Signature, SignError> {
+        let key = self.evm.as_ref().ok_or(SignError::NoKey { kind: KeyKind::Evm })?;
+        let signature =
+            key.0.sign_hash_sync(&digest).map_err(|_| SignError::Failed { kind: KeyKind::Evm })?;
+        self.signatures.fetch_add(1, Ordering::Relaxed);
+        Ok(signature)
+    }
 }
 
 impl fmt::Debug for Wallet {
@@ -157,37 +191,10 @@ impl fmt::Debug for Wallet {
     }
 }
 
-/// Opens the signing functions to the benchmarks, which are another crate.
+/// Opens the signing functions to the benchmarks and to the comparison with other signers, which
+/// are other crates.
 #[doc(hidden)]
-pub mod bench {
-    use super::{SignError, SignedTransfer, TextRule, Transfer, TransferError, Wallet};
-
-    /// `Wallet::sign_text`.
-    pub fn sign_text(
-        wallet: &Wallet,
-        text: &str,
-        rule: &TextRule<'_>,
-    ) -> Result<String, SignError> {
-        wallet.sign_text(text, rule)
-    }
-
-    /// `Wallet::sign_text_solana`.
-    pub fn sign_text_solana(
-        wallet: &Wallet,
-        text: &str,
-        rule: &TextRule<'_>,
-    ) -> Result<String, SignError> {
-        wallet.sign_text_solana(text, rule)
-    }
-
-    /// `Wallet::sign_transfer`.
-    pub fn sign_transfer(
-        wallet: &Wallet,
-        transfer: &Transfer,
-    ) -> Result<SignedTransfer, TransferError> {
-        wallet.sign_transfer(transfer)
-    }
-}
+pub mod bench;
 
 #[cfg(test)]
 mod tests {
@@ -220,11 +227,7 @@ mod tests {
         let wallet = wallet();
         for (row, text, digest, signature) in rows {
             assert_eq!(hex::encode(eip191_hash_message(text)), digest, "{row}");
-            assert_eq!(
-                sign_personal(wallet.evm_signer().unwrap(), text).unwrap(),
-                signature,
-                "{row}"
-            );
+            assert_eq!(wallet.sign_personal(text).unwrap(), signature, "{row}");
         }
     }
 
@@ -243,7 +246,9 @@ mod tests {
         public.verify_strict(text.as_bytes(), &signature).unwrap();
 
         let strange = "Sign this and all is well";
+        let signatures = wallet.signatures();
         assert!(matches!(wallet.sign_text(strange, &rule), Err(SignError::Refused(_))));
+        assert_eq!((signatures, wallet.signatures()), (1, 1));
         assert!(matches!(wallet.sign_text_solana(strange, &rule), Err(SignError::Refused(_))));
     }
 

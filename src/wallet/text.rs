@@ -154,13 +154,17 @@ fn is_plain(character: char) -> bool {
 
 /// Whether the text is JSON, or holds typed data or names one of the payloads that move money.
 fn is_data(text: &str) -> bool {
-    const MARKS: [&str; 7] = [
+    const MARKS: [&str; 10] = [
         "\"primarytype\"",
         "'primarytype'",
         "eip712domain",
         "permit(",
         "withauthorization(",
         "verifyingcontract",
+        // The types that escrows take, as EIP-712 spells them.
+        "(address ",
+        "(bytes32 ",
+        "(uint256 ",
         "ethereum signed message",
     ];
     let trimmed = text.trim();

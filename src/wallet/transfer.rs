@@ -5,18 +5,15 @@
 //! - Chain and token are compared with the pins; the payee must be able to spend what it gets.
 //! - It never carries ether and never calls anything but `transfer`.
 
-use alloy_consensus::{SignableTransaction as _, TxEip1559};
-use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy_signer::SignerSync as _;
+use alloy_primitives::{Address, Bytes, U256};
 use alloy_sol_types::{SolCall as _, SolEvent as _, sol};
 use serde::{Deserialize, Serialize};
 
-use super::{KeyKind, SignError, Wallet, pins};
-use crate::{
-    chain::{FEE_WEI_MAX, GAS_LIMIT_MAX, Receipt},
-    money::Usdc,
+use super::{
+    SignError, Wallet, pins,
+    transaction::{self, Offer, SignedTransaction},
 };
+use crate::{chain::Receipt, money::Usdc};
 
 sol! {
     function transfer(address to, uint256 value) returns (bool);
@@ -43,21 +40,12 @@ pub struct Transfer {
     pub amount: Usdc,
     /// The account nonce reserved for this payment.
     pub nonce: u64,
-    /// The most that a unit of gas may cost, in wei; at most [`FEE_WEI_MAX`].
+    /// The most that a unit of gas may cost, in wei; at most [`crate::chain::FEE_WEI_MAX`].
     pub max_fee_per_gas: u128,
     /// The part of it for the block's proposer, in wei.
     pub max_priority_fee_per_gas: u128,
-    /// The most gas it may use; at most [`GAS_LIMIT_MAX`].
+    /// The most gas it may use; at most [`crate::chain::GAS_LIMIT_MAX`].
     pub gas_limit: u64,
-}
-
-/// A transfer ready to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignedTransfer {
-    /// The bytes for `eth_sendRawTransaction`.
-    pub raw: Vec<u8>,
-    /// The transaction's hash, known before it is sent.
-    pub hash: B256,
 }
 
 /// Why a transfer was not signed.
@@ -93,6 +81,24 @@ pub enum TransferError {
     Sign(#[from] SignError),
 }
 
+/// Whether a receipt shows that so much of a token went from one address to another, beside whatever
+/// else its transaction did.
+#[must_use]
+pub fn moved_usdc(
+    usdc: Address,
+    receipt: &Receipt,
+    from: Address,
+    to: Address,
+    amount: Usdc,
+) -> bool {
+    let expected = event::Transfer { from, to, value: U256::from(amount.micros()) };
+    let expected = expected.encode_log_data();
+    let is_it = |log: &crate::chain::Log| {
+        log.address == usdc && log.topics == expected.topics() && log.data == expected.data
+    };
+    receipt.succeeded && receipt.logs.iter().any(is_it)
+}
+
 impl Transfer {
     /// The call that moves the money, for an estimate of its gas.
     #[must_use]
@@ -102,25 +108,9 @@ impl Transfer {
     }
 
     /// Checks and signs. For `spend` alone, by [`Wallet::sign_transfer`].
-    pub(crate) fn sign(&self, wallet: &Wallet) -> Result<SignedTransfer, TransferError> {
-        let signer = wallet.evm_signer()?;
-        self.check(signer.address())?;
-        let transaction = TxEip1559 {
-            chain_id: self.chain_id,
-            nonce: self.nonce,
-            gas_limit: self.gas_limit,
-            max_fee_per_gas: self.max_fee_per_gas,
-            max_priority_fee_per_gas: self.max_priority_fee_per_gas,
-            to: TxKind::Call(self.usdc),
-            value: U256::ZERO,
-            access_list: alloy_eips::eip2930::AccessList::default(),
-            input: self.call_data(),
-        };
-        let signature = signer
-            .sign_hash_sync(&transaction.signature_hash())
-            .map_err(|_| SignError::Failed { kind: KeyKind::Evm })?;
-        let complete = transaction.into_signed(signature);
-        Ok(SignedTransfer { hash: *complete.hash(), raw: complete.encoded_2718() })
+    pub(crate) fn sign(&self, wallet: &Wallet) -> Result<SignedTransaction, TransferError> {
+        self.check(wallet.evm_own()?)?;
+        Ok(transaction::sign(wallet, self.chain_id, self.usdc, self.call_data(), &self.offer())?)
     }
 
     /// Whether the receipt shows that this transfer was made by `from`: it succeeded, and of all
@@ -131,23 +121,12 @@ impl Transfer {
     pub fn expected_log(&self, from: Address, receipt: &Receipt) -> bool {
         let expected =
             event::Transfer { from, to: self.to, value: U256::from(self.amount.micros()) };
-        let mut moved = receipt
-            .logs
-            .iter()
-            .filter(|log| log.address == self.usdc)
-            .filter(|log| log.topics.first() == Some(&event::Transfer::SIGNATURE_HASH));
-        let (only, more) = (moved.next(), moved.next());
-        receipt.succeeded
-            && more.is_none()
-            && only.is_some_and(|log| {
-                let expected = expected.encode_log_data();
-                log.topics == expected.topics() && log.data == expected.data
-            })
+        transaction::is_only_event(receipt, self.usdc, &expected)
     }
 
     /// Whether it could be signed by `wallet`, but for its nonce.
     pub(crate) fn check_fields(&self, wallet: &Wallet) -> Result<(), TransferError> {
-        self.check(wallet.evm_signer()?.address())
+        self.check(wallet.evm_own()?)
     }
 
     fn check(&self, own: Address) -> Result<(), TransferError> {
@@ -167,16 +146,16 @@ impl Transfer {
         if self.to == self.usdc {
             return payee("it is the token contract");
         }
-        if self.max_priority_fee_per_gas > self.max_fee_per_gas {
-            return Err(TransferError::Fees { reason: "the priority fee is above the whole fee" });
+        self.offer().check().map_err(|reason| TransferError::Fees { reason })
+    }
+
+    const fn offer(&self) -> Offer {
+        Offer {
+            nonce: self.nonce,
+            max_fee_per_gas: self.max_fee_per_gas,
+            max_priority_fee_per_gas: self.max_priority_fee_per_gas,
+            gas_limit: self.gas_limit,
         }
-        if self.max_fee_per_gas > FEE_WEI_MAX {
-            return Err(TransferError::Fees { reason: "a unit of gas costs more than 20 gwei" });
-        }
-        if self.gas_limit > GAS_LIMIT_MAX {
-            return Err(TransferError::Fees { reason: "the gas limit is above 500000" });
-        }
-        Ok(())
     }
 }
 

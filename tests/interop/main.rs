@@ -1,5 +1,6 @@
-//! The official SDKs, unchanged, against the sandbox; and the same operations through our tools: both
-//! send the same requests. `scripts/install-sdks` puts the SDKs where they are looked for.
+//! The official SDKs, unchanged: against the sandbox, beside the same operations through our tools, as both
+//! send the same requests; and as signers, whose bytes are ours. `scripts/install-sdks` puts the SDKs where
+//! they are looked for.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -13,3 +14,4 @@
 mod world;
 
 mod croo;
+mod paegents_signing;

@@ -175,3 +175,35 @@ fn a_solana_key_has_its_own_address() {
     assert_eq!(judge(format!("Sign in as {SOLANA} for {OTHER_SOLANA}")), other);
     assert_eq!(judge(format!("Sign in as {SOLANA} for {OWN}")), other);
 }
+
+/// `paegents.md` §10.6: the challenge names the wallet in lower case, or brings its nonce beside.
+#[test]
+fn a_recovery_challenge_is_signed_where_it_says_whose_it_is() {
+    let own = OWN.to_lowercase();
+    let nonce = "5f".repeat(32);
+    let rule = TextRule { nonce: Some(&nonce), api_host: "api.paegents.com" };
+    let judge = |text: String| check(&text, &rule, OWN, None).map_err(|refused| refused.reason);
+    let issued = "2026-01-01T00:00:00.123456+00:00";
+    #[rustfmt::skip]
+    let rows = [
+        // what it shows              text                                                                           expected
+        ("wallet, nonce and time",    format!("Paegents credential recovery\n\nWallet: {own}\nNonce: {nonce}\nIssued at: {issued}"), Ok(())),
+        ("the wallet alone",          format!("Recover Paegents credentials for {own} (issued {issued})"),           Ok(())),
+        ("the nonce alone",           format!("Paegents recovery test {nonce}"),                                     Ok(())),
+        ("its own domain",            format!("paegents.com wants you to recover {own}"),                            Ok(())),
+        ("on one line, with colons",  format!("Paegents:recover my credentials:{own}:{nonce}:1767225600"),           Ok(())),
+        ("neither",                   "Paegents recovery test".to_owned(),                                           Err(Reason::NotOurs)),
+        ("a bare hash",               format!("0x{DIGEST}"),                                                         Err(Reason::BareValue)),
+        ("the bare nonce",            nonce.clone(),                                                                 Err(Reason::BareValue)),
+        ("a hash beside the nonce",   format!("Paegents recovery test {nonce} {DIGEST}"),                            Err(Reason::HexData { digits: 64 })),
+        ("another wallet",            format!("Recover Paegents credentials for {OTHER}, nonce {nonce}"),            Err(Reason::OtherAddress)),
+        ("another host",              format!("Recover credentials for {own} at https://paegents.com.evil.example"), Err(Reason::OtherHost)),
+        ("typed data",                format!(r#"Paegents recovery test {{"primaryType":"Permit","owner":"{own}"}}"#), Err(Reason::TypedData)),
+        ("the activation's type",     format!("BuyerActivationIntent(bytes32 agreementKey) for {own}"),              Err(Reason::TypedData)),
+        ("a close's type",            format!("CloseIntent(uint256 agreementId) for {own}"),                         Err(Reason::TypedData)),
+        ("a deposit's type",          format!("Deposit(uint256 agreementId) for {own}"),                             Err(Reason::TypedData)),
+    ];
+    for (row, text, expected) in rows {
+        assert_eq!(judge(text), expected, "{row}");
+    }
+}

@@ -2,11 +2,14 @@
 
 use alloy_consensus::{Transaction as _, TxEnvelope, transaction::SignerRecoverable as _};
 use alloy_eips::eip2718::Decodable2718 as _;
-use alloy_primitives::{address, b256};
+use alloy_primitives::{B256, address, b256};
 use secrecy::SecretString;
 
 use super::*;
-use crate::{chain::Log, wallet::keys::EvmKey};
+use crate::{
+    chain::{FEE_WEI_MAX, GAS_LIMIT_MAX, Log},
+    wallet::{KeyKind, keys::EvmKey},
+};
 
 const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const OWN: Address = address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");

@@ -151,7 +151,7 @@ impl Prover<'_> {
         };
         let signature = signed.map_err(|error| match error {
             SignError::NoKey { .. } => no_key(self.chain),
-            SignError::Refused(_) | SignError::Failed { .. } => {
+            SignError::Refused(_) | SignError::Field(_) | SignError::Failed { .. } => {
                 let message =
                     format!("Crochet's challenge was not signed: {error}; nothing was sent");
                 Error::new(Code::SigningRefused, message).at(Marketplace::Crochet)
