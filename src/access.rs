@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 pub use venue::Venue;
 pub(crate) use venue::{KEYRING_REFERENCE, kept_evm, kept_solana};
@@ -19,7 +19,8 @@ use crate::{
     config::{Mode, Settings},
     error::{Code, Error},
     ids::AgentId,
-    marketplaces::{crochet::Crochet, croo::Croo, http::Http},
+    marketplaces::{crochet::Crochet, croo::Croo, http::Http, paegents::Paegents},
+    profile::Profile,
     store::{Store, secrets},
     vault::{Vault, VaultOptions},
     wallet::Wallet,
@@ -147,6 +148,29 @@ impl Access {
         Crochet::new(self.http.client()?.clone(), &venue.crochet_url, key)
     }
 
+    /// Paegents, for the agent in use; without a key where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::venue`], and where the agent's key cannot be read.
+    pub async fn paegents(&self) -> Result<Paegents, Error> {
+        let venue = self.venue().await?;
+        let own = &self.settings.paegents;
+        let mut agent = own.agent_id.clone().zip(own.api_key.clone());
+        if agent.is_none()
+            && let Some(kept) = self.secret(secret_names::PAEGENTS_KEY).await?
+        {
+            // Kept together, since either is useless with another's.
+            agent = paegents_account(&kept);
+        }
+        let agent = agent.or_else(|| venue.paegents.agent.clone());
+        // With any other profile there is no such token, wherever one lies about.
+        let is_owner = self.settings.profiles.contains(&Profile::Owner);
+        let owner = own.owner_jwt.clone().or_else(|| venue.paegents.owner_jwt.clone());
+        let owner = owner.filter(|_| is_owner);
+        Paegents::new(self.http.client()?.clone(), &venue.paegents.api_url, agent, owner)
+    }
+
     /// The wallet.
     ///
     /// # Errors
@@ -196,6 +220,73 @@ impl Access {
         self.store.transact(move |db| secrets::put(db, &name, &sealed, now)).await
     }
 
+    /// The names of the store's secrets that begin like this.
+    ///
+    /// # Errors
+    ///
+    /// Where the store cannot be read.
+    pub async fn names_of_secrets(&self, start: &str) -> Result<Vec<String>, Error> {
+        let names = self.store.with(|db| secrets::names(db)).await?;
+        let names = names.into_iter().map(|(name, _)| name);
+        Ok(names.filter(|name| name.starts_with(start)).collect())
+    }
+
+    /// Removes a secret from the store.
+    ///
+    /// # Errors
+    ///
+    /// Where the store cannot be written.
+    pub async fn forget_secret(&self, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        self.store.transact(move |db| secrets::remove(db, &name).map(drop)).await
+    }
+
+    /// A secret as it is sealed in the store: sealed again it is another, so that it tells whether
+    /// the secret was replaced.
+    ///
+    /// # Errors
+    ///
+    /// Where the store cannot be read.
+    pub async fn sealed_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let wanted = name.to_owned();
+        self.store.with(move |db| secrets::get(db, &wanted)).await
+    }
+
+    /// As [`Self::keep_secret`], if what is kept under the name is still `before`, as
+    /// [`Self::sealed_secret`] gave it; `false` where another was kept meanwhile, which stays.
+    ///
+    /// # Errors
+    ///
+    /// Where the store or its key cannot be written.
+    pub async fn keep_secret_after(
+        &self,
+        name: &str,
+        secret: &SecretString,
+        before: Option<&[u8]>,
+    ) -> Result<bool, Error> {
+        let any = self.store.with(|db| Ok(!secrets::names(db)?.is_empty())).await?;
+        let sealed = self.vault(any)?.seal(name, secret).map_err(|e| vault_error(&e))?;
+        let (name, before, now) = (name.to_owned(), before.map(<[u8]>::to_vec), self.clock.now());
+        let kept = self.store.transact(move |db| {
+            let is_same = secrets::get(db, &name)? == before;
+            if is_same {
+                secrets::put(db, &name, &sealed, now)?;
+            }
+            Ok(is_same)
+        });
+        kept.await
+    }
+
+    /// Whether a secret could be kept: asked before one is sent for that comes once.
+    ///
+    /// # Errors
+    ///
+    /// Where the store or its key cannot be read or made.
+    pub async fn vault_works(&self) -> Result<(), Error> {
+        let any = self.store.with(|db| Ok(!secrets::names(db)?.is_empty())).await?;
+        self.vault(any).map(|_| ())
+    }
+
     /// The vault; `must_exist` where there are sealed secrets, which a new key could not open.
     ///
     /// # Errors
@@ -230,6 +321,30 @@ pub mod secret_names {
     /// The value of Crochet's `Authorization`.
     pub const CROCHET_KEY: &str = "crochet.authorization";
 
+    /// Paegents' agent and its key, as `AGENT_ID KEY`.
+    pub const PAEGENTS_KEY: &str = "paegents.account";
+
+    /// Before the identifier of a webhook, and what follows it: the secrets of Paegents' webhooks.
+    pub const PAEGENTS_WEBHOOKS: &str = "paegents.webhook.";
+
+    /// The secret that Paegents signs this webhook's deliveries with.
+    #[must_use]
+    pub fn paegents_webhook(webhook_id: &str) -> String {
+        format!("{PAEGENTS_WEBHOOKS}{webhook_id}")
+    }
+
+    /// The one before it, which signs beside it for a while.
+    #[must_use]
+    pub fn paegents_webhook_before(webhook_id: &str) -> String {
+        format!("{PAEGENTS_WEBHOOKS}{webhook_id}.before")
+    }
+
+    /// One that was sent with a webhook's address, as long as the webhook's identifier is not known.
+    #[must_use]
+    pub fn paegents_webhook_to(address_digest: &str) -> String {
+        format!("{PAEGENTS_WEBHOOKS}to.{address_digest}")
+    }
+
     /// The wallet's EVM key.
     pub const EVM_KEY: &str = "wallet.evm";
     /// The wallet's Solana key.
@@ -240,6 +355,12 @@ pub mod secret_names {
     pub fn crochet_signing(listing_id: &str) -> String {
         format!("crochet.signing.{listing_id}")
     }
+}
+
+/// The agent and the key that the store keeps as one secret.
+fn paegents_account(kept: &SecretString) -> Option<(AgentId, SecretString)> {
+    let (agent, key) = kept.expose_secret().split_once(' ')?;
+    Some((agent.parse().ok()?, key.to_owned().into()))
 }
 
 fn vault_error(error: &crate::vault::VaultError) -> Error {

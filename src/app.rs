@@ -14,6 +14,14 @@ use crate::{
             payment::Orders,
             stream::{self, Stream},
         },
+        paegents::{
+            carts::Carts,
+            direct::Directs,
+            escrow::Escrows,
+            feed::{self, Feed},
+            payments::OlderPayments,
+            suppliers::Suppliers,
+        },
     },
     spend::{Patience, Payment, Spending},
 };
@@ -29,6 +37,7 @@ pub struct App {
     tasks: TaskTracker,
     stopping: CancellationToken,
     stream: Arc<Stream>,
+    feed: Arc<Feed>,
     listens: bool,
 }
 
@@ -60,6 +69,11 @@ impl App {
         let rails: HashMap<Rail, Arc<dyn Payment>> = HashMap::from([
             (Rail::CrooOrder, Arc::new(Orders::new(access.clone())) as Arc<dyn Payment>),
             (Rail::CrochetGateway, Arc::new(Gateway::new(access.clone()))),
+            (Rail::PaegentsEscrow, Arc::new(Escrows::new(access.clone()))),
+            (Rail::PaegentsMandate, Arc::new(Carts::new(access.clone()))),
+            (Rail::PaegentsSupplier, Arc::new(Suppliers::new(access.clone()))),
+            (Rail::PaegentsDirect, Arc::new(Directs::new(access.clone()))),
+            (Rail::PaegentsLegacy, Arc::new(OlderPayments::new(access.clone()))),
         ]);
         let spending = Spending::new(
             access.store().clone(),
@@ -77,8 +91,15 @@ impl App {
             stopping.clone(),
             times.unwrap_or_default(),
         );
+        let feed = Feed::new(
+            access.clone(),
+            spending.clone(),
+            tasks.clone(),
+            stopping.clone(),
+            feed_times(times.unwrap_or_default()),
+        );
         let listens = times.is_some();
-        Arc::new(Self { access, spending, tasks, stopping, stream, listens })
+        Arc::new(Self { access, spending, tasks, stopping, stream, feed, listens })
     }
 
     /// The stream of CROO's events, which begins with [`Self::listen`].
@@ -87,10 +108,17 @@ impl App {
         &self.stream
     }
 
+    /// The feed of Paegents' events, which begins with [`Self::listen`].
+    #[must_use]
+    pub const fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
     /// Begins to listen to the marketplaces' events, where it has not begun.
     pub fn listen(&self) {
         if self.listens {
             self.stream.begin();
+            self.feed.begin();
         }
     }
 
@@ -122,4 +150,10 @@ impl App {
         }
         self.access.close().await;
     }
+}
+
+/// The list of Paegents' events has no stream beside it, so it is read four times as often as CROO's
+/// lists: every 15 seconds.
+fn feed_times(times: stream::Times) -> feed::Times {
+    feed::Times { every: times.reconcile / 4, lease: times.lease }
 }

@@ -94,9 +94,9 @@ pub enum Command {
     /// The journal: what was bought
     #[command(subcommand)]
     Purchases(purchases::PurchasesCommand),
-    /// Agree to a purchase that waits for you
+    /// Agree to a purchase, or to something else, that waits for you
     Approve(owner::ApproveArgs),
-    /// Refuse a purchase that waits for you
+    /// Refuse what waits for you
     Deny(owner::DenyArgs),
     /// Stop all spending, in all processes, at once
     Freeze(owner::FreezeArgs),
@@ -258,6 +258,7 @@ mod tests {
             ("an unknown command",         &["buy"],                                        false),
             ("an unknown flag",            &["serve", "--fast"],                            false),
             ("approve",                    &["approve", "pur_1"],                           true),
+            ("approve something else",     &["approve", "ask_1"],                           true),
             ("approve nothing",            &["approve"],                                    false),
             ("no identifier",              &["approve", "../x"],                            false),
             ("a grant",                    &["approve", "pur_1", "--seller", "--up-to", "5", "--for", "30"], true),

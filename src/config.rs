@@ -9,9 +9,11 @@ pub mod load;
 
 use std::path::{Path, PathBuf};
 
+use alloy_primitives::Address;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
+    ids::AgentId,
     marketplaces::Marketplace,
     private_file::{self, FileError},
     profile::Profile,
@@ -37,6 +39,8 @@ pub struct Settings {
     pub croo: CrooSettings,
     /// Crochet's settings.
     pub crochet: CrochetSettings,
+    /// Paegents' settings.
+    pub paegents: PaegentsSettings,
     /// The folder that files are read from and written to.
     pub files_dir: PathBuf,
     /// The wallet's settings.
@@ -112,6 +116,44 @@ pub struct CrochetSettings {
 
 /// The API root of the real Crochet.
 pub const CROCHET_API_URL: &str = "https://getcrochet.ai/api/v1";
+
+/// Paegents' settings. Source of the names: protocols/paegents.md §1.
+#[derive(Clone, Debug)]
+pub struct PaegentsSettings {
+    /// The API's root.
+    pub api_url: String,
+    /// The agent that the key is of; otherwise the store's.
+    pub agent_id: Option<AgentId>,
+    /// The agent's key; otherwise the store's.
+    pub api_key: Option<SecretString>,
+    /// The secret that webhooks are signed with.
+    pub webhook_secret: Option<SecretString>,
+    /// The owner's token: loaded for the profile `owner` alone.
+    pub owner_jwt: Option<SecretString>,
+    /// The escrow contract, where the chain in use has none pinned.
+    pub escrow: Option<Address>,
+    /// At which percentage of an escrow's units metered calls stop until the caller insists.
+    pub soft_stop_percent: u8,
+}
+
+/// The API root of the real Paegents.
+pub const PAEGENTS_API_URL: &str = "https://api.paegents.com";
+/// Where metered calls stop first, unless configured.
+pub const SOFT_STOP_PERCENT: u8 = 90;
+
+impl Default for PaegentsSettings {
+    fn default() -> Self {
+        Self {
+            api_url: PAEGENTS_API_URL.to_owned(),
+            agent_id: None,
+            api_key: None,
+            webhook_secret: None,
+            owner_jwt: None,
+            escrow: None,
+            soft_stop_percent: SOFT_STOP_PERCENT,
+        }
+    }
+}
 
 /// Where the wallet's keys come from.
 #[derive(Clone, Debug, Default)]

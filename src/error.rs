@@ -302,6 +302,11 @@ impl Error {
         self.0.repeat_safe = false;
     }
 
+    /// Says that this exact call again is harmless, where a code's default says otherwise.
+    pub fn set_repeat_safe(&mut self) {
+        self.0.repeat_safe = true;
+    }
+
     /// Whether it is this code.
     #[must_use]
     pub fn is(&self, code: Code) -> bool {

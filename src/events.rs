@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -36,6 +37,25 @@ impl Changes {
             () = tokio::time::sleep(POLL) => {}
         }
     }
+}
+
+/// How a marketplace's events are listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Condition {
+    /// It was not begun, or there is no key.
+    Off,
+    /// It is on its way, again and again.
+    Connecting,
+    /// What happens is heard of.
+    Connected,
+    /// Another process of this store listens.
+    Elsewhere,
+    /// Another program holds the stream.
+    Conflict,
+    /// The marketplace does not accept the key.
+    Refused,
 }
 
 /// Something that happened.

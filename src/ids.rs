@@ -82,7 +82,7 @@ ids! {
     ApiKeyId;
     /// An agent: an account at a marketplace.
     AgentId;
-    /// A service that a CROO agent sells.
+    /// A service that an agent of CROO or Paegents sells.
     ServiceId;
     /// A negotiation of a CROO order.
     NegotiationId;
@@ -90,6 +90,30 @@ ids! {
     OrderId;
     /// A payment at Crochet, as its 402 names it.
     RelayId;
+    /// A usage agreement at Paegents.
+    AgreementId;
+    /// An intent mandate at Paegents.
+    IntentMandateId;
+    /// A cart mandate at Paegents.
+    CartMandateId;
+    /// A supplier payment at Paegents: our own name for it.
+    TransactionId;
+    /// The account of a recipient at Paegents.
+    AccountId;
+    /// A receipt of Paegents.
+    ReceiptId;
+    /// A request for the approval of an owner at Paegents.
+    ApprovalRequestId;
+    /// A webhook subscription at Paegents.
+    WebhookId;
+    /// A delivery of a webhook at Paegents.
+    WebhookDeliveryId;
+    /// An event in Paegents' inbox.
+    EventId;
+    /// An invitation to Paegents: the token that its link carries.
+    InviteToken;
+    /// Something that the owner is asked to agree to, other than a purchase: `ask_` and 26 characters.
+    AskId;
 }
 
 impl PurchaseId {
@@ -97,6 +121,22 @@ impl PurchaseId {
     #[must_use]
     pub fn from_random(random: [u8; 16]) -> Self {
         Self(format!("pur_{}", bs58::encode(random).into_string()))
+    }
+}
+
+impl AskId {
+    /// A new one, from 16 random bytes.
+    #[must_use]
+    pub fn from_random(random: [u8; 16]) -> Self {
+        Self(format!("ask_{}", bs58::encode(random).into_string()))
+    }
+}
+
+impl TransactionId {
+    /// A new one, from 16 random bytes.
+    #[must_use]
+    pub fn from_random(random: [u8; 16]) -> Self {
+        Self(format!("haggle-{}", bs58::encode(random).into_string()))
     }
 }
 

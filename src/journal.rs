@@ -8,6 +8,7 @@
 //! 3. What is reserved, sent, unknown or settled counts against the day until it has failed.
 //! 4. Every change of state is an event, in the same transaction.
 
+pub mod draws;
 mod rows;
 
 use schemars::JsonSchema;
@@ -47,6 +48,8 @@ macro_rules! words {
         }
     };
 }
+
+pub mod actions;
 
 words! {
     /// Where a purchase's payment stands.
@@ -93,6 +96,16 @@ words! {
         CrooOrder = "croo_order",
         /// A call through Crochet's gateway.
         CrochetGateway = "crochet_gateway",
+        /// The escrow of a usage agreement at Paegents.
+        PaegentsEscrow = "paegents_escrow",
+        /// A cart under an AP2 mandate at Paegents.
+        PaegentsMandate = "paegents_mandate",
+        /// A payment to a supplier of Paegents.
+        PaegentsSupplier = "paegents_supplier",
+        /// A one-off stablecoin purchase at Paegents, without an escrow.
+        PaegentsDirect = "paegents_direct",
+        /// A payment at Paegents that has neither a key nor a look-up.
+        PaegentsLegacy = "paegents_legacy",
     }
 }
 

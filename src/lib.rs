@@ -15,6 +15,7 @@
 
 pub mod access;
 pub mod app;
+pub mod asks;
 pub mod chain;
 pub mod cli;
 pub mod clock;

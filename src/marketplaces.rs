@@ -3,6 +3,8 @@
 pub mod crochet;
 pub mod croo;
 pub mod http;
+pub mod lenient;
+pub mod paegents;
 pub mod socket;
 
 use std::fmt;
@@ -23,11 +25,13 @@ pub enum Marketplace {
     Croo,
     /// Crochet: a gateway that is paid per call.
     Crochet,
+    /// Paegents: mandates, metered agreements with an escrow, suppliers.
+    Paegents,
 }
 
 impl Marketplace {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Croo, Self::Crochet];
+    pub const ALL: &[Self] = &[Self::Croo, Self::Crochet, Self::Paegents];
 
     /// Its name in configuration, tools and the journal.
     #[must_use]
@@ -35,6 +39,7 @@ impl Marketplace {
         match self {
             Self::Croo => "croo",
             Self::Crochet => "crochet",
+            Self::Paegents => "paegents",
         }
     }
 
@@ -50,6 +55,7 @@ impl fmt::Display for Marketplace {
         f.write_str(match self {
             Self::Croo => "CROO",
             Self::Crochet => "Crochet",
+            Self::Paegents => "Paegents",
         })
     }
 }

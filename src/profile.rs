@@ -14,13 +14,34 @@ pub enum Profile {
     Sell,
     /// A marketplace's own catalogue.
     Browse,
+    /// Paegents' mandates, suppliers and direct purchases.
+    Pay,
+    /// Paegents' escrows, step by step.
+    Settle,
     /// Accounts, wallets and keys.
     Account,
+    /// Paegents' webhooks and its list of events.
+    Events,
+    /// Paegents' payments that have neither a key nor a look-up.
+    Legacy,
+    /// What only the owner of a Paegents agent may do; with `market` alone.
+    Owner,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Market, Self::Buy, Self::Sell, Self::Browse, Self::Account];
+    pub const ALL: &[Self] = &[
+        Self::Market,
+        Self::Buy,
+        Self::Sell,
+        Self::Browse,
+        Self::Pay,
+        Self::Settle,
+        Self::Account,
+        Self::Events,
+        Self::Legacy,
+        Self::Owner,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -30,7 +51,12 @@ impl Profile {
             Self::Buy => "buy",
             Self::Sell => "sell",
             Self::Browse => "browse",
+            Self::Pay => "pay",
+            Self::Settle => "settle",
             Self::Account => "account",
+            Self::Events => "events",
+            Self::Legacy => "legacy",
+            Self::Owner => "owner",
         }
     }
 

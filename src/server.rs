@@ -329,7 +329,8 @@ impl ServerHandler for Server {
             let message = self.why_not_offered(&name);
             return Err(ErrorData::invalid_params(message, None));
         }
-        if name.starts_with("croo_") || name == "market_wait_events" {
+        let hears = ["croo_", "paegents_"].iter().any(|start| name.starts_with(start));
+        if hears || name == "market_wait_events" {
             self.0.app.listen();
         }
         let same = request.arguments.clone().map_or_else(|| json!({}), Value::Object);

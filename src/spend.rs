@@ -10,11 +10,14 @@
 //!    its own, which the program waits for when it ends.
 //! 4. What may have been paid counts as spent until it is known to be dead.
 
+pub mod actions;
 pub mod approvals;
+pub mod draws;
 mod drive;
 pub mod evm;
 mod plan;
 pub mod policy;
+mod rails;
 mod refusals;
 mod reserve;
 pub mod word;
@@ -25,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use alloy_primitives::Address;
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -33,6 +37,8 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use plan::{PlanRequest, Repeat, is_begun};
+pub use rails::{TO_AGENT, resume_tool};
+pub use refusals::anew;
 pub use reserve::KEY_ELSEWHERE;
 pub use word::owner_says;
 
@@ -82,10 +88,29 @@ pub trait Payment: Send + Sync + std::fmt::Debug {
     /// Asks what became of it. Sends nothing that can move money.
     fn look_up<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Fate, Error>>;
 
-    /// How long after it was sent a payment that looks unmade may still be made, in seconds; zero
-    /// where asking tells at once.
-    fn horizon_seconds(&self) -> i64 {
-        0
+    /// From when on asking tells for certain whether a payment was made that looks unmade now, in
+    /// Unix seconds; `None` where asking tells at once, or never does.
+    fn certain_at(&self, _purchase: &Purchase) -> Option<i64> {
+        None
+    }
+
+    /// What is said of a payment whose fate is open where asking does not bring it on: somebody at
+    /// the marketplace has to act first, or only the owner's word can end it. `None` where asking
+    /// does.
+    fn held_up(&self, _purchase: &Purchase, _now: i64) -> Option<Error> {
+        None
+    }
+
+    /// The longest that a caller is kept with a payment of this rail.
+    fn follow_at_most(&self) -> Duration {
+        Duration::MAX
+    }
+
+    /// The instrument with which a payment that nobody has seen may be sent again, as the same one;
+    /// `None` where a second request could be a second payment. A transaction's nonce makes it the
+    /// same.
+    fn resend(&self, purchase: &Purchase, _now: i64) -> Option<Value> {
+        purchase.account_nonce.and(purchase.instrument.clone())
     }
 
     /// Collects what was paid for. Safe to repeat.
@@ -131,17 +156,49 @@ pub struct Account {
     pub nonce: Option<u64>,
 }
 
+/// The account of a wallet's permits, whose nonces are its own: one payment by permit at a time.
+#[must_use]
+pub fn permit_account(wallet: Address) -> String {
+    format!("{}#permit", wallet.to_checksum(None))
+}
+
 /// What became of an instrument.
 #[derive(Debug)]
 pub enum Fate {
     /// It moved the money.
     Paid,
+    /// It moved the money, and this is what the marketplace gave for it.
+    Receipt(Receipt),
     /// It did not and never will: what that means, and why.
     Dead(Code, String),
+    /// As [`Self::Dead`], in an answer of the marketplace that is kept.
+    Refused(Code, String, Answer),
+    /// It has arrived and is on its way: the instrument, with what is known of it by now.
+    Known(Known),
     /// It is on its way.
     Pending,
     /// Nobody can say; why.
     Unknown(String),
+}
+
+/// What a marketplace said of a payment that it made.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// What was bought with it; `None` where that is still to be collected.
+    pub answer: Option<Answer>,
+    /// What was charged, where that is not the instrument's amount.
+    pub amount: Option<Usdc>,
+    /// The marketplace's name for it, where that was not known before.
+    pub reference: Option<String>,
+}
+
+/// What was learned of a payment that is on its way.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The same instrument, with that in it.
+    pub instrument: Value,
+    /// The marketplace's name for it, where that was not known before.
+    pub reference: Option<String>,
 }
 
 /// What was bought.
@@ -427,28 +484,6 @@ fn asks_something(purchase: &Purchase) -> bool {
     ) || (purchase.state == State::Settled && purchase.delivery == Delivery::Pending)
 }
 
-impl Rail {
-    /// The tool that goes on with a purchase of this rail.
-    #[must_use]
-    pub const fn resume_tool(self) -> &'static str {
-        match self {
-            Self::CrooOrder => "croo_pay_order",
-            Self::CrochetGateway => "crochet_resume_call",
-        }
-    }
-
-    /// The arguments with which that tool goes on with a purchase.
-    #[must_use]
-    pub fn resume_arguments(self, purchase: &Purchase) -> Value {
-        match self {
-            Self::CrooOrder => {
-                json!({ "order_id": purchase.item_id, "max_total_usd": purchase.max_total })
-            }
-            Self::CrochetGateway => json!({ "purchase_id": purchase.id }),
-        }
-    }
-}
-
 /// The call that asks about a purchase.
 #[must_use]
 pub fn check_call(id: &PurchaseId) -> NextCall {
@@ -462,7 +497,7 @@ pub fn check_call(id: &PurchaseId) -> NextCall {
 /// The call that goes on with a purchase.
 #[must_use]
 pub fn resume_call(purchase: &Purchase, why: &str) -> NextCall {
-    NextCall::new(purchase.rail.resume_tool(), purchase.rail.resume_arguments(purchase), why)
+    NextCall::new(rails::resume_tool(purchase), rails::resume_arguments(purchase), why)
 }
 
 /// Sixteen random bytes.

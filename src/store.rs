@@ -4,7 +4,9 @@
 //! version is refused; a store that is older than it was is noticed, by a mark beside it, and nothing
 //! is paid until the owner has confirmed.
 
+pub mod heard;
 pub mod leases;
+pub mod mandates;
 pub mod payees;
 pub mod secrets;
 
@@ -20,7 +22,11 @@ use tokio::sync::watch;
 
 use crate::error::{Code, Error};
 
-const MIGRATIONS: &[&str] = &[include_str!("store/0001.sql"), include_str!("store/0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("store/0001.sql"),
+    include_str!("store/0002.sql"),
+    include_str!("store/0003.sql"),
+];
 /// How long a statement waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The oldest `SQLite` without a known loss of WAL data.

@@ -3,6 +3,8 @@
 pub mod crochet;
 pub mod croo;
 pub mod market;
+pub mod paegents;
+mod wait;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -59,7 +61,7 @@ impl Place {
 }
 
 use Kind::{Read, Spend, Write};
-use Profile::{Account, Browse, Buy, Market, Sell};
+use Profile::{Account, Browse, Buy, Events, Legacy, Market, Owner, Pay, Sell, Settle};
 
 /// Every tool. A test holds it against the routers.
 #[rustfmt::skip]
@@ -86,6 +88,64 @@ pub const PLACES: &[Place] = &[
     Place { name: "croo_get_download_url",         profiles: &[Sell],          kind: Read },
     Place { name: "croo_search_services",          profiles: &[Browse],        kind: Read },
     Place { name: "croo_browse_store",             profiles: &[Browse],        kind: Read },
+    Place { name: "paegents_get_service",          profiles: &[Buy],           kind: Read },
+    Place { name: "paegents_create_agreement",     profiles: &[Buy],           kind: Write },
+    Place { name: "paegents_get_agreement",        profiles: &[Buy, Sell],     kind: Read },
+    Place { name: "paegents_list_agreements",      profiles: &[Sell, Settle],  kind: Read },
+    Place { name: "paegents_register_service",     profiles: &[Sell],          kind: Write },
+    Place { name: "paegents_update_service",       profiles: &[Sell],          kind: Write },
+    Place { name: "paegents_delete_service",       profiles: &[Sell],          kind: Write },
+    Place { name: "paegents_list_my_services",     profiles: &[Sell],          kind: Read },
+    Place { name: "paegents_accept_agreement",     profiles: &[Sell],          kind: Write },
+    Place { name: "paegents_reject_agreement",     profiles: &[Sell],          kind: Write },
+    Place { name: "paegents_record_usage",         profiles: &[Sell],          kind: Write },
+    Place { name: "paegents_update_delivery",      profiles: &[Sell],          kind: Write },
+    Place { name: "paegents_list_webhooks",           profiles: &[Events],     kind: Read },
+    Place { name: "paegents_create_webhook",          profiles: &[Events],     kind: Write },
+    Place { name: "paegents_rotate_webhook_secret",   profiles: &[Events],     kind: Write },
+    Place { name: "paegents_pause_webhook",           profiles: &[Events],     kind: Write },
+    Place { name: "paegents_resume_webhook",          profiles: &[Events],     kind: Write },
+    Place { name: "paegents_delete_webhook",          profiles: &[Events],     kind: Write },
+    Place { name: "paegents_test_webhook",            profiles: &[Events],     kind: Write },
+    Place { name: "paegents_list_webhook_deliveries", profiles: &[Events],     kind: Read },
+    Place { name: "paegents_replay_webhook_delivery", profiles: &[Events],     kind: Write },
+    Place { name: "paegents_verify_webhook",          profiles: &[Events],     kind: Read },
+    Place { name: "paegents_list_events",             profiles: &[Events],     kind: Read },
+    Place { name: "paegents_ack_event",               profiles: &[Events],     kind: Write },
+    Place { name: "paegents_activate_escrow",      profiles: &[Buy],           kind: Spend },
+    Place { name: "paegents_close_escrow",         profiles: &[Buy, Sell, Settle], kind: Write },
+    Place { name: "paegents_claim_earnings",       profiles: &[Sell, Settle],  kind: Write },
+    Place { name: "paegents_withdraw_remainder",   profiles: &[Buy, Settle],   kind: Write },
+    Place { name: "paegents_recover_credentials",  profiles: &[Account],       kind: Write },
+    Place { name: "paegents_create_invite",        profiles: &[Account],       kind: Write },
+    Place { name: "paegents_list_invites",         profiles: &[Account],       kind: Read },
+    Place { name: "paegents_get_invite",           profiles: &[Account, Owner], kind: Read },
+    Place { name: "paegents_get_policies",         profiles: &[Owner],         kind: Read },
+    Place { name: "paegents_update_policies",      profiles: &[Owner],         kind: Write },
+    Place { name: "paegents_list_approvals",       profiles: &[Owner],         kind: Read },
+    Place { name: "paegents_approve_request",      profiles: &[Owner],         kind: Write },
+    Place { name: "paegents_reject_request",       profiles: &[Owner],         kind: Write },
+    Place { name: "paegents_get_spending_limits",  profiles: &[Owner],         kind: Read },
+    Place { name: "paegents_update_spending_limits", profiles: &[Owner],       kind: Write },
+    Place { name: "paegents_accept_invite",        profiles: &[Owner],         kind: Write },
+    Place { name: "paegents_create_intent_mandate",   profiles: &[Pay],            kind: Write },
+    Place { name: "paegents_create_cart_mandate",     profiles: &[Pay],            kind: Write },
+    Place { name: "paegents_pay_mandate",             profiles: &[Pay],            kind: Spend },
+    Place { name: "paegents_get_signing_digest",      profiles: &[Pay],            kind: Read },
+    Place { name: "paegents_pay_supplier",            profiles: &[Pay],            kind: Spend },
+    Place { name: "paegents_get_supplier_payment",    profiles: &[Pay],            kind: Read },
+    Place { name: "paegents_buy_direct",              profiles: &[Pay],            kind: Spend },
+    Place { name: "paegents_search_recipients",       profiles: &[Pay],            kind: Read },
+    Place { name: "paegents_get_balance",             profiles: &[Pay],            kind: Read },
+    Place { name: "paegents_verify_receipt",          profiles: &[Pay],            kind: Read },
+    Place { name: "paegents_get_payment_requirements", profiles: &[Pay],            kind: Read },
+    Place { name: "paegents_create_payment",          profiles: &[Legacy],         kind: Spend },
+    Place { name: "paegents_create_a2a_payment",      profiles: &[Legacy],         kind: Spend },
+    Place { name: "paegents_call_service",         profiles: &[Buy],           kind: Write },
+    Place { name: "paegents_get_usage",            profiles: &[Buy],           kind: Read },
+    Place { name: "paegents_cancel_agreement",     profiles: &[Buy],           kind: Write },
+    Place { name: "paegents_dispute_agreement",    profiles: &[Buy],           kind: Write },
+    Place { name: "paegents_search_services",      profiles: &[Browse],        kind: Read },
     Place { name: "crochet_get_listing",           profiles: &[Buy],           kind: Read },
     Place { name: "crochet_call_listing",          profiles: &[Buy],           kind: Spend },
     Place { name: "crochet_resume_call",           profiles: &[Buy],           kind: Spend },
@@ -131,6 +191,18 @@ pub fn router() -> ToolRouter<Server> {
         + Server::crochet_seller_tools()
         + Server::crochet_browse_tools()
         + Server::crochet_account_tools()
+        + Server::paegents_agreement_tools()
+        + Server::paegents_seller_tools()
+        + Server::paegents_catalog_tools()
+        + Server::paegents_event_tools()
+        + Server::paegents_webhook_tools()
+        + Server::paegents_buyer_tools()
+        + Server::paegents_settle_tools()
+        + Server::paegents_account_tools()
+        + Server::paegents_owner_tools()
+        + Server::paegents_pay_tools()
+        + Server::paegents_legacy_tools()
+        + Server::paegents_browse_tools()
 }
 
 /// The tools in use: those of the profiles and marketplaces, and with `read_only` only those that read. Their order
@@ -176,6 +248,12 @@ fn slim_members(schema: &mut JsonObject) {
     for name in ["$schema", "title", "format", "minLength"] {
         // A property may have any of these names; only a keyword is a plain value.
         if schema.get(name).is_some_and(|value| !value.is_object()) {
+            schema.remove(name);
+        }
+    }
+    // What is counted is not negative, and free JSON has any members, without a word.
+    for (name, plain) in [("minimum", json!(0)), ("additionalProperties", json!(true))] {
+        if schema.get(name) == Some(&plain) {
             schema.remove(name);
         }
     }

@@ -24,6 +24,7 @@ use crate::{
     clock::wall_ms,
     config::Mode,
     error::{Code, Error},
+    ids::AgentId,
     marketplaces::http::read_json,
     sandbox::{self, Sandbox},
     store::StoreError,
@@ -53,6 +54,8 @@ pub struct Venue {
     pub crochet_url: String,
     /// The sandbox's account at Crochet, where the wallet is the sandbox's too.
     pub crochet_key: Option<SecretString>,
+    /// Paegents.
+    pub paegents: PaegentsVenue,
     /// The chain's number.
     pub chain_id: u64,
     /// Its node.
@@ -72,6 +75,19 @@ pub struct CrooVenue {
     pub ws_url: String,
     /// The sandbox's own agent's key.
     pub sdk_key: Option<SecretString>,
+}
+
+/// Where Paegents is.
+#[derive(Clone, Debug)]
+pub struct PaegentsVenue {
+    /// The API's root.
+    pub api_url: String,
+    /// The sandbox's own agent and its key, where the wallet is the sandbox's too.
+    pub agent: Option<(AgentId, SecretString)>,
+    /// The token of that agent's owner.
+    pub owner_jwt: Option<SecretString>,
+    /// The secret that the sandbox signs webhooks with.
+    pub webhook_secret: Option<SecretString>,
 }
 
 /// The venue of a process, found when it is first needed.
@@ -101,6 +117,7 @@ struct Contract {
     chain: ContractChain,
     croo: ContractCroo,
     crochet: ContractCrochet,
+    paegents: ContractPaegents,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,6 +142,20 @@ struct ContractRequester {
 struct ContractCrochet {
     api_url: String,
     buyer: ContractAgent,
+}
+
+#[derive(Debug, Deserialize)]
+struct ContractPaegents {
+    api_url: String,
+    buyer: ContractPaegentsAgent,
+    owner_jwt: SecretString,
+    webhook_secret: SecretString,
+}
+
+#[derive(Debug, Deserialize)]
+struct ContractPaegentsAgent {
+    agent_id: AgentId,
+    api_key: SecretString,
 }
 
 #[derive(Debug, Deserialize)]
@@ -206,6 +237,12 @@ async fn live(access: &Access) -> Result<Venue, Error> {
         },
         crochet_url: settings.crochet.api_url.clone(),
         crochet_key: None,
+        paegents: PaegentsVenue {
+            api_url: settings.paegents.api_url.clone(),
+            agent: None,
+            owner_jwt: None,
+            webhook_secret: None,
+        },
         chain_id,
         rpc_url: settings.chain.rpc_url.clone().unwrap_or_else(|| pins.rpc_url.to_owned()),
         wallet: Arc::new(wallet(access, None).await?),
@@ -225,6 +262,15 @@ async fn sandboxed(access: &Access, admin_url: String, contract: Contract) -> Re
         },
         crochet_url: contract.crochet.api_url,
         crochet_key: (!own).then(|| bearer(&buyer.api_key)),
+        paegents: PaegentsVenue {
+            api_url: contract.paegents.api_url,
+            agent: (!own).then(|| {
+                let agent = contract.paegents.buyer;
+                (agent.agent_id, agent.api_key)
+            }),
+            owner_jwt: Some(contract.paegents.owner_jwt),
+            webhook_secret: Some(contract.paegents.webhook_secret),
+        },
         chain_id: contract.chain.chain_id,
         rpc_url: contract.chain.rpc_url,
         wallet: Arc::new(wallet(access, Some(&buyer.wallet_private_key)).await?),

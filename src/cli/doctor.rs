@@ -4,6 +4,7 @@
 
 mod croo;
 mod local;
+mod paegents;
 mod remote;
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
@@ -97,6 +98,9 @@ pub async fn run(app: Arc<App>, loaded: Loaded, args: DoctorArgs) -> Result<Repo
     }
     if trades_on(Marketplace::Crochet) {
         findings.extend(remote::crochet(&app).await);
+    }
+    if trades_on(Marketplace::Paegents) {
+        findings.extend(paegents::findings(&app).await);
     }
     findings.extend(local::owner(&app).await);
     let broken = findings.iter().any(|finding| finding.mark == Mark::Broken);

@@ -1,6 +1,6 @@
 //! `haggle approve`, `deny`, `freeze`, `unfreeze`: the owner's word, while servers run.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, str::FromStr, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -11,13 +11,15 @@ use super::{
 };
 use crate::{
     app::App,
+    asks,
     clock::{rfc3339, wall_ms},
-    ids::PurchaseId,
+    ids::{AskId, IdError, PurchaseId},
     journal::{self, Purchase},
     money::Usdc,
     spend::{
         KEY_ELSEWHERE,
         approvals::{self, APPROVAL_SECONDS},
+        resume_tool,
         word::{Word, owner_answers},
     },
     store::{self, Store},
@@ -27,12 +29,33 @@ use crate::{
 const GRANT_DAYS_MAX: u16 = 365;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
+/// What the owner answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A purchase.
+    Purchase(PurchaseId),
+    /// Something other than a payment.
+    Ask(AskId),
+}
+
+impl FromStr for Subject {
+    type Err = IdError;
+
+    fn from_str(id: &str) -> Result<Self, IdError> {
+        if id.starts_with("ask_") {
+            id.parse().map(Self::Ask)
+        } else {
+            id.parse().map(Self::Purchase)
+        }
+    }
+}
+
 /// The arguments of `approve`.
 #[derive(Debug, Args)]
 pub struct ApproveArgs {
-    /// The purchase, as `haggle purchases list` names it
+    /// The purchase or the question, as the agent was told it
     #[arg(value_name = "ID")]
-    pub id: PurchaseId,
+    pub id: Subject,
     /// Also agree to what this seller asks for from now on, within --up-to and --for
     #[arg(long, requires_all = ["up_to", "days"])]
     pub seller: bool,
@@ -53,9 +76,9 @@ pub struct ApproveArgs {
 /// The arguments of `deny`.
 #[derive(Debug, Args)]
 pub struct DenyArgs {
-    /// The purchase, as `haggle purchases list` names it
+    /// The purchase or the question, as the agent was told it
     #[arg(value_name = "ID")]
-    pub id: PurchaseId,
+    pub id: Subject,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -69,13 +92,20 @@ pub struct FreezeArgs {
     pub json: bool,
 }
 
-/// Agrees to a purchase, and to its seller where that is asked for.
+/// Agrees to a purchase, and to its seller where that is asked for; or to something else.
 ///
 /// # Errors
 ///
-/// Where there is no such purchase, or it does not wait for an answer.
+/// Where there is no such thing, or it does not wait for an answer.
 pub async fn approve(app: Arc<App>, args: ApproveArgs) -> Result<Report, Failure> {
-    let (place, _) = stores::with_purchase(&app, &args.id).await?;
+    let id = match &args.id {
+        Subject::Purchase(id) => id,
+        Subject::Ask(id) if args.seller => {
+            return Err(Failure::usage(format!("{id} is no purchase: it has no seller")));
+        }
+        Subject::Ask(id) => return answer_ask(&app, id, true, args.json).await,
+    };
+    let (place, _) = stores::with_purchase(&app, id).await?;
     let now = place.now;
     let grant = args.up_to.zip(args.days).filter(|_| args.seller);
     let word = match grant {
@@ -84,7 +114,7 @@ pub async fn approve(app: Arc<App>, args: ApproveArgs) -> Result<Report, Failure
         }
         None => Word::Approve,
     };
-    let purchase = owner_answers(&place.store, &args.id, word, now).await?;
+    let purchase = owner_answers(&place.store, id, word, now).await?;
     let until = rfc3339(now + APPROVAL_SECONDS);
     if args.json {
         let grant = grant.map(|(up_to, days)| json!({ "up_to_usd": up_to, "days": days }));
@@ -106,20 +136,49 @@ pub async fn approve(app: Arc<App>, args: ApproveArgs) -> Result<Report, Failure
     let _ = writeln!(
         text,
         "Tell the agent to go on: it calls {} with purchase_id {}.",
-        purchase.rail.resume_tool(),
+        resume_tool(&purchase),
         purchase.id
     );
     Ok(Report::text(text))
 }
 
-/// Refuses a purchase.
+/// Keeps the owner's answer to what is no payment.
+async fn answer_ask(app: &App, id: &AskId, granted: bool, json: bool) -> Result<Report, Failure> {
+    let (place, _) = stores::with_ask(app, id).await?;
+    let ask = asks::answer(&place.store, id, granted, place.now).await?;
+    let until = rfc3339(ask.expires_at);
+    if json {
+        return Ok(Report::json(&json!({
+            "ask_id": ask.id, "tool": ask.tool, "described": ask.described,
+            "granted": granted, "until": until,
+        })));
+    }
+    let mut text = format!("{}\n{}\n\n", ask.id, ask.described.trim_end());
+    let tool = &ask.tool;
+    let _ = if granted {
+        writeln!(
+            text,
+            "Agreed until {until}. Nothing is done yet: tell the agent to go on, it calls {tool} \
+             again as before. That goes through once."
+        )
+    } else {
+        writeln!(text, "Denied. {tool} is refused until {until}; nothing was done.")
+    };
+    Ok(Report::text(text))
+}
+
+/// Refuses a purchase, or something else; of the latter a yes that was not used can be taken back.
 ///
 /// # Errors
 ///
 /// As [`approve`].
 pub async fn deny(app: Arc<App>, args: DenyArgs) -> Result<Report, Failure> {
-    let (place, _) = stores::with_purchase(&app, &args.id).await?;
-    let purchase = owner_answers(&place.store, &args.id, Word::Deny, place.now).await?;
+    let id = match &args.id {
+        Subject::Purchase(id) => id,
+        Subject::Ask(id) => return answer_ask(&app, id, false, args.json).await,
+    };
+    let (place, _) = stores::with_purchase(&app, id).await?;
+    let purchase = owner_answers(&place.store, id, Word::Deny, place.now).await?;
     if args.json {
         let (id, state) = (&purchase.id, purchase.state);
         return Ok(Report::json(&json!({ "purchase_id": id, "state": state })));

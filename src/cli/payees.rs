@@ -9,12 +9,9 @@ use serde_json::json;
 use super::{Failure, Report, output};
 use crate::{
     app::App,
-    store::payees,
+    store::payees::{self, NAME_RULE},
     wallet::pins::{self, CHAINS},
 };
-
-/// Characters in the longest name.
-const NAME_CHARACTERS_MAX: usize = 40;
 
 /// What about the payees.
 #[derive(Debug, Subcommand)]
@@ -47,12 +44,7 @@ pub enum PayeesCommand {
 }
 
 fn read_name(name: &str) -> Result<String, String> {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if (1..=NAME_CHARACTERS_MAX).contains(&name.len()) && name.bytes().all(fits) {
-        Ok(name.to_owned())
-    } else {
-        Err(format!("it must have 1 to {NAME_CHARACTERS_MAX} letters, digits, - and _"))
-    }
+    if payees::is_name(name) { Ok(name.to_owned()) } else { Err(format!("it {NAME_RULE}")) }
 }
 
 /// Runs one of them.

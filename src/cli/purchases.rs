@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     ids::PurchaseId,
     journal::{self, EventLine, Filter, Purchase, State},
-    spend::owner_says,
+    spend::{owner_says, resume_tool},
 };
 
 /// What about the purchases.
@@ -267,7 +267,7 @@ fn what_now(purchase: &Purchase) -> String {
         State::AwaitingExternal => format!(
             "\nOnce it is paid, the agent goes on with {}. If it will not be: \
              `haggle purchases resolve {id} --not-paid`.\n",
-            purchase.rail.resume_tool()
+            resume_tool(purchase)
         ),
         State::Planned | State::Approved | State::Reserved | State::Settled | State::Failed => {
             String::new()

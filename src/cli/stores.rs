@@ -5,15 +5,18 @@
 
 use std::path::PathBuf;
 
+use rusqlite::Connection;
+
 use super::Failure;
 use crate::{
     app::App,
+    asks::{self, Ask},
     clock::wall_ms,
     config::Mode,
     error::Error,
-    ids::PurchaseId,
+    ids::{AskId, PurchaseId},
     journal::{self, Purchase},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// A store, and its time.
@@ -85,22 +88,45 @@ pub(super) async fn with_purchase(
     app: &App,
     id: &PurchaseId,
 ) -> Result<(Place, Purchase), Failure> {
+    let wanted = id.clone();
+    let found = with(app, move |db| journal::find(db, &wanted, None)).await?;
+    found.ok_or_else(|| nowhere(app, &format!("purchase {id}")))
+}
+
+/// The store that has this question to the owner.
+///
+/// # Errors
+///
+/// As [`with_purchase`].
+pub(super) async fn with_ask(app: &App, id: &AskId) -> Result<(Place, Ask), Failure> {
+    let wanted = id.clone();
+    let found = with(app, move |db| asks::find(db, &wanted)).await?;
+    found.ok_or_else(|| nowhere(app, &format!("question {id}")))
+}
+
+/// The first store in which something is found.
+async fn with<T, F>(app: &App, find: F) -> Result<Option<(Place, T)>, Failure>
+where
+    T: Send + 'static,
+    F: Fn(&Connection) -> Result<Option<T>, StoreError> + Clone + Send + 'static,
+{
     let mut broken: Option<Error> = None;
     for place in all(app).await? {
-        let wanted = id.clone();
-        match place.store.with(move |db| journal::find(db, &wanted, None)).await {
-            Ok(Some(purchase)) => return Ok((place, purchase)),
+        let find = find.clone();
+        match place.store.with(move |db| find(db)).await {
+            Ok(Some(found)) => return Ok(Some((place, found))),
             Ok(None) => {}
             Err(error) => broken = broken.or(Some(error)),
         }
     }
-    if let Some(error) = broken {
-        return Err(error.into());
-    }
+    broken.map_or(Ok(None), |error| Err(error.into()))
+}
+
+fn nowhere(app: &App, what: &str) -> Failure {
     let folder = app.settings().data_dir.display();
-    Err(Failure::failed(format!(
-        "there is no purchase {id} in {folder}\nif the server has another --data-dir, give the same"
-    )))
+    Failure::failed(format!(
+        "there is no {what} in {folder}\nif the server has another --data-dir, give the same"
+    ))
 }
 
 /// Refuses where the marketplace would be asked in another mode than the purchase was made in.

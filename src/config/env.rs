@@ -79,6 +79,16 @@ variables! {
     CrochetApiKey = "CROCHET_API_KEY", Masked, "crochet.api_key";
     /// The secret that Crochet signs the requests with that it forwards to a seller.
     CrochetSigningSecret = "CROCHET_SIGNING_SECRET", Masked, "crochet.signing_secret";
+    /// The root of Paegents' API.
+    PaegentsApiUrl = "PAEGENTS_API_URL", Plain, "paegents.api_url";
+    /// The Paegents agent that the key is of.
+    PaegentsAgentId = "PAEGENTS_AGENT_ID", Plain, "paegents.agent_id";
+    /// The API key of the Paegents agent.
+    PaegentsApiKey = "PAEGENTS_API_KEY", Masked, "paegents.api_key";
+    /// The secret that Paegents signs its webhooks with.
+    PaegentsWebhookSecret = "PAEGENTS_WEBHOOK_SECRET", Masked, "paegents.webhook_secret";
+    /// The token of the Paegents agent's owner; read for the profile `owner` alone.
+    OwnerJwt = "OWNER_JWT", Masked, "paegents.owner_jwt";
     /// The node of the chain; some hold a key in their URL.
     BaseRpcUrl = "BASE_RPC_URL", Masked, "chain.rpc_url";
     /// The number of the chain: 8453 or 84532.

@@ -25,7 +25,8 @@ pub struct File {
     pub log: Option<String>,
     /// The marketplaces to trade on. Naming one means the real one, not the sandbox.
     pub marketplaces: Option<Vec<Marketplace>>,
-    /// The profiles whose tools are offered: market, buy, sell, browse, account.
+    /// The profiles whose tools are offered: market, buy, sell, browse, pay, settle,
+    /// account, events, legacy, owner.
     #[schemars(with = "Option<Vec<String>>")]
     pub profiles: Option<Vec<Profile>>,
     /// Whether only tools that read are offered.
@@ -37,6 +38,8 @@ pub struct File {
     pub croo: CrooFile,
     /// Crochet.
     pub crochet: CrochetFile,
+    /// Paegents.
+    pub paegents: PaegentsFile,
     /// The wallet.
     pub wallet: WalletFile,
     /// The chain that payments are made on.
@@ -63,6 +66,21 @@ pub struct CrooFile {
 pub struct CrochetFile {
     /// The root of its API.
     pub api_url: Option<String>,
+}
+
+/// Paegents' part.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PaegentsFile {
+    /// The root of its API.
+    pub api_url: Option<String>,
+    /// The agent that the key is of.
+    pub agent_id: Option<String>,
+    /// The escrow contract of a chain for which this program pins none.
+    pub escrow: Option<String>,
+    /// At which percentage of an escrow's units metered calls stop until the caller insists; 90 by
+    /// default.
+    pub soft_stop_percent: Option<u8>,
 }
 
 /// The wallet's part.

@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-pub use live::has_credential;
+pub use live::kept_credentials;
 
 use super::{
     Mode, Settings,
@@ -172,8 +172,11 @@ pub struct Loaded {
 pub const MASK: &str = "********";
 
 /// The credential of each marketplace: it makes the mode live.
-const CREDENTIALS: &[(Variable, Marketplace)] =
-    &[(Variable::CrooSdkKey, Marketplace::Croo), (Variable::CrochetApiKey, Marketplace::Crochet)];
+const CREDENTIALS: &[(Variable, Marketplace)] = &[
+    (Variable::CrooSdkKey, Marketplace::Croo),
+    (Variable::CrochetApiKey, Marketplace::Crochet),
+    (Variable::PaegentsApiKey, Marketplace::Paegents),
+];
 
 /// Loads the settings. Of the store only a live credential's presence is read, and only where it
 /// decides; nothing is written.
@@ -198,7 +201,7 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
     });
     let log = pick.log(flags.log, file.log.as_deref())?;
     let (mode, marketplaces) = pick.mode(flags, file.marketplaces, &data_dir)?;
-    let mut profiles = pick.profiles(flags, file.profiles);
+    let mut profiles = pick.profiles(flags, file.profiles)?;
     let read_only = pick.read_only(flags, file.read_only);
     let policy = pick.policy(&mode, &file.policy);
     let own = OwnSecrets::by(&mode);
@@ -210,13 +213,19 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
     });
     let croo = pick.croo(file.croo, own)?;
     let crochet = pick.crochet(file.crochet.api_url, own)?;
-    let trades_on = |marketplace| marketplaces.contains(&marketplace);
-    if mode == Mode::Live
-        && trades_on(Marketplace::Crochet)
-        && crochet.api_key.is_none()
-        && !pick.has_account(&data_dir)?
-    {
-        pick.offer_account(&mut profiles);
+    let paegents = pick.paegents(file.paegents, own, profiles.contains(&Profile::Owner))?;
+    let configured = [
+        (Marketplace::Crochet, crochet.api_key.is_some()),
+        (Marketplace::Paegents, paegents.agent_id.is_some() && paegents.api_key.is_some()),
+    ];
+    for (marketplace, has_key) in configured {
+        if mode == Mode::Live
+            && marketplaces.contains(&marketplace)
+            && !has_key
+            && !pick.has_account(&data_dir)?.contains(&marketplace)
+        {
+            pick.offer_account(&mut profiles);
+        }
     }
     let keystore = file.wallet.keystore.map(beside);
     let wallet = pick.wallet(file.wallet.address, keystore, own)?;
@@ -231,6 +240,7 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
         policy,
         croo,
         crochet,
+        paegents,
         files_dir,
         wallet,
         chain,
@@ -264,19 +274,19 @@ impl OwnSecrets {
 struct Picker<'a> {
     env: Environment<'a>,
     entries: Vec<Entry>,
-    /// Whether the live store holds a marketplace's credential, once it was looked at.
-    has_account: Option<bool>,
+    /// The marketplaces of which the live store holds a credential, once it was looked at.
+    has_account: Option<Vec<Marketplace>>,
 }
 
 impl Picker<'_> {
-    /// Whether the live store of this directory holds a marketplace's credential.
-    fn has_account(&mut self, data_dir: &Path) -> Result<bool, LoadError> {
-        if let Some(known) = self.has_account {
-            return Ok(known);
+    /// The marketplaces of which the live store of this directory holds a credential.
+    fn has_account(&mut self, data_dir: &Path) -> Result<Vec<Marketplace>, LoadError> {
+        if let Some(known) = &self.has_account {
+            return Ok(known.clone());
         }
         let path = data_dir.join("live.db");
-        let found = has_credential(&path).map_err(|source| LoadError::Store { path, source })?;
-        self.has_account = Some(found);
+        let found = kept_credentials(&path).map_err(|source| LoadError::Store { path, source })?;
+        self.has_account = Some(found.clone());
         Ok(found)
     }
 
@@ -413,8 +423,12 @@ impl Picker<'_> {
                 return Ok((Mode::Live, Origin::Environment(*variable)));
             }
         }
-        let live = self.has_account(data_dir)?;
-        Ok(if live { (Mode::Live, Origin::Store) } else { (sandbox(None), Origin::Default) })
+        let kept = self.has_account(data_dir)?;
+        Ok(if kept.is_empty() {
+            (sandbox(None), Origin::Default)
+        } else {
+            (Mode::Live, Origin::Store)
+        })
     }
 
     /// The marketplaces, where none is named: all of the sandbox's; of the real ones those that there
@@ -429,15 +443,17 @@ impl Picker<'_> {
             .filter(|(variable, _)| self.env.get(*variable).is_some())
             .map(|(_, marketplace)| *marketplace)
             .collect();
-        if self.has_account(data_dir).unwrap_or(false) {
-            found.push(Marketplace::Crochet);
-        }
+        found.extend(self.has_account(data_dir).unwrap_or_default());
         found.sort_unstable();
         found.dedup();
         if found.is_empty() { all } else { (found, Origin::Default) }
     }
 
-    fn profiles(&mut self, flags: &Flags, file: Option<Vec<Profile>>) -> Vec<Profile> {
+    fn profiles(
+        &mut self,
+        flags: &Flags,
+        file: Option<Vec<Profile>>,
+    ) -> Result<Vec<Profile>, LoadError> {
         let (mut profiles, origin) = match file {
             _ if !flags.profiles.is_empty() => (flags.profiles.clone(), Origin::Flag("--profile")),
             Some(profiles) => (profiles, Origin::File),
@@ -447,13 +463,19 @@ impl Picker<'_> {
         profiles.sort_unstable();
         profiles.dedup();
         let names: Vec<_> = profiles.iter().map(|profile| profile.name()).collect();
-        self.note("profiles", names.join(","), origin);
-        profiles
+        self.note("profiles", names.join(","), origin.clone());
+        if profiles.contains(&Profile::Owner) && profiles.len() > 2 {
+            let problem = "combines `owner` with others: it goes with `market` alone, so that no \
+                           agent that spends can also agree to it";
+            return Err(LoadError::Value { setting: "profiles", origin, problem });
+        }
+        Ok(profiles)
     }
 
-    /// Without an account nothing else works, so the tools that make one are there.
+    /// Without an account nothing else works, so the tools that get one are there; but never beside
+    /// the owner's.
     fn offer_account(&mut self, profiles: &mut Vec<Profile>) {
-        if !profiles.contains(&Profile::Account) {
+        if !profiles.contains(&Profile::Account) && !profiles.contains(&Profile::Owner) {
             profiles.push(Profile::Account);
             self.note("profiles", "account: there is no account yet", Origin::Default);
         }

@@ -52,9 +52,8 @@ impl Crochet {
             Error::new(Code::EgressBlocked, message).at(Marketplace::Crochet)
         })?;
         let marketplace = Marketplace::Crochet;
-        let api =
-            Api { marketplace, base, key_header: AUTHORIZATION, key: authorization, refusal, http };
-        Ok(Self { api })
+        let keys = authorization.map(|key| (AUTHORIZATION, key)).into_iter().collect();
+        Ok(Self { api: Api { marketplace, base, keys, refusal, http } })
     }
 }
 

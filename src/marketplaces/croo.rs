@@ -16,15 +16,13 @@ pub mod storage;
 pub mod store;
 pub mod stream;
 
-use std::fmt;
-
-use jiff::Timestamp;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
+pub use super::lenient::{id, instant, list, text, word};
 use super::{
     Marketplace,
     http::{Api, Refusal},
@@ -36,8 +34,6 @@ use crate::error::{Code, Error};
 const API_PATH: &str = "/backend/v1";
 /// The header of the account's key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-sdk-key");
-/// Unix seconds beyond which a number is taken for milliseconds: the year 5138.
-const SECONDS_MAX: i64 = 100_000_000_000;
 
 /// CROO for one agent: the one that the key is of.
 #[derive(Clone, Debug)]
@@ -65,7 +61,8 @@ impl Croo {
             Error::new(Code::EgressBlocked, message).at(Marketplace::Croo)
         })?;
         let marketplace = Marketplace::Croo;
-        Ok(Self { api: Api { marketplace, base, key_header: KEY_HEADER, key, refusal, http } })
+        let keys = key.map(|key| (KEY_HEADER, key)).into_iter().collect();
+        Ok(Self { api: Api { marketplace, base, keys, refusal, http } })
     }
 
     /// As itself, where there is a key.
@@ -74,7 +71,7 @@ impl Croo {
     ///
     /// [`Code::NotRegistered`].
     pub fn registered(self) -> Result<Self, Error> {
-        if self.api.key.is_some() { Ok(self) } else { Err(self.api.not_registered()) }
+        if self.api.key().is_some() { Ok(self) } else { Err(self.api.not_registered()) }
     }
 }
 
@@ -134,106 +131,9 @@ fn class(reason: &str) -> Option<Code> {
     }
 }
 
-/// A member that is a text, and that a protobuf server may write as a number, as `null` or not at
-/// all (§2).
-///
-/// # Errors
-///
-/// Where it is an object, a list or a flag.
-pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    struct Visitor;
-    impl serde::de::Visitor<'_> for Visitor {
-        type Value = String;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a text or a number")
-        }
-        fn visit_str<E>(self, text: &str) -> Result<String, E> {
-            Ok(text.to_owned())
-        }
-        fn visit_u64<E>(self, number: u64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-        fn visit_i64<E>(self, number: i64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-        fn visit_f64<E>(self, number: f64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-        fn visit_unit<E>(self) -> Result<String, E> {
-            Ok(String::new())
-        }
-    }
-    deserializer.deserialize_any(Visitor)
-}
-
-/// An identifier that may be missing, or be none that can stand in a path.
-///
-/// # Errors
-///
-/// As [`text`].
-pub fn id<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: std::str::FromStr,
-{
-    Ok(text(deserializer)?.parse().ok())
-}
-
-/// A list that may be missing or `null`: then it is empty (§4.4).
-///
-/// # Errors
-///
-/// Where it is something else, or an element is.
-pub fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// A time as CROO writes it, in Unix seconds: RFC 3339, or a number of seconds or milliseconds
-/// (§15.1, assumed). `None` where it is empty or something else.
-#[must_use]
-pub fn instant(text: &str) -> Option<i64> {
-    let text = text.trim();
-    match text.parse::<i64>() {
-        Ok(0) => None,
-        Ok(seconds) if seconds < SECONDS_MAX => Some(seconds),
-        Ok(milliseconds) => Some(milliseconds / 1000),
-        Err(_) => text.parse::<Timestamp>().ok().map(Timestamp::as_second),
-    }
-}
-
-/// A status that is one word, so that it can stand in our own sentences; otherwise `unreadable`.
-#[must_use]
-pub fn word(status: &str) -> &str {
-    let is_word = (1..=32).contains(&status.len())
-        && status.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if is_word { status } else { "unreadable" }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_a_time_however_it_is_written() {
-        #[rustfmt::skip]
-        let rows = [
-            ("2026-11-22T02:43:16Z",      Some(1_795_315_396)),
-            ("2026-11-22T02:43:16.5Z",    Some(1_795_315_396)),
-            ("2026-11-22T03:43:16+01:00", Some(1_795_315_396)),
-            ("1795315396",                Some(1_795_315_396)),
-            ("1795315396000",             Some(1_795_315_396)),
-            ("0",                         None),
-            ("",                          None),
-            ("soon",                      None),
-        ];
-        for (text, expected) in rows {
-            assert_eq!(instant(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn classifies_reasons_as_the_page_does() {

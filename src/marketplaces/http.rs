@@ -27,6 +27,8 @@ pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_CONNECTIONS_MAX: usize = 16;
+/// The header of a key under which a request is carried out once.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest code of a marketplace.
 const CODE_BYTES_MAX: usize = 64;
 
@@ -94,6 +96,11 @@ pub trait Operation: Serialize + Sync {
 
     /// The path below the API's root, arguments filled in. Every part is a checked identifier.
     fn path(&self) -> String;
+
+    /// The key under which the marketplace carries it out once, where it knows such keys.
+    fn idempotency_key(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A request with its body as it goes over the wire.
@@ -182,10 +189,8 @@ pub struct Api {
     pub marketplace: Marketplace,
     /// The API's root, without a slash at its end.
     pub base: Url,
-    /// The header that carries the account's key.
-    pub key_header: HeaderName,
-    /// Its whole value.
-    pub key: Option<SecretString>,
+    /// The headers that carry the account's key, with their whole values; none without an account.
+    pub keys: Vec<(HeaderName, SecretString)>,
     /// Reads the marketplace's error body.
     pub refusal: fn(&[u8]) -> Refusal,
     /// The pool.
@@ -193,6 +198,12 @@ pub struct Api {
 }
 
 impl Api {
+    /// The account's key: the first header's whole value.
+    #[must_use]
+    pub fn key(&self) -> Option<&SecretString> {
+        self.keys.first().map(|(_, key)| key)
+    }
+
     /// Sends one operation and reads its answer. Never repeats a request.
     ///
     /// # Errors
@@ -215,7 +226,11 @@ impl Api {
             method: O::METHOD,
             path: &path,
             authenticated: O::AUTHENTICATED,
-            headers: Vec::new(),
+            headers: operation
+                .idempotency_key()
+                .map(|key| (IDEMPOTENCY_KEY, key))
+                .into_iter()
+                .collect(),
             body,
             timeout: REQUEST_TIMEOUT,
             answer_bytes_max: ANSWER_BYTES_MAX,
@@ -247,11 +262,15 @@ impl Api {
         let url = format!("{}{}", self.base.as_str().trim_end_matches('/'), request.path);
         let mut builder = self.http.request(request.method, url).timeout(request.timeout);
         if request.authenticated {
-            let key = self.key.as_ref().ok_or_else(|| self.not_registered())?;
-            let mut value = HeaderValue::from_str(key.expose_secret())
-                .map_err(|_| unsendable(request.name).at(self.marketplace))?;
-            value.set_sensitive(true);
-            builder = builder.header(&self.key_header, value);
+            if self.keys.is_empty() {
+                return Err(self.not_registered());
+            }
+            for (name, key) in &self.keys {
+                let mut value = HeaderValue::from_str(key.expose_secret())
+                    .map_err(|_| unsendable(request.name).at(self.marketplace))?;
+                value.set_sensitive(true);
+                builder = builder.header(name, value);
+            }
         }
         for (name, value) in request.headers {
             let value = HeaderValue::from_str(&value).map_err(|_| unsendable(request.name))?;
@@ -279,6 +298,16 @@ impl Api {
                 Error::new(Code::NotRegistered, message).at(marketplace).recovery(|r| {
                     r.set(NextAction::AskOwner, false, "Only the owner can get a CROO key.");
                 })
+            }
+            Marketplace::Paegents => {
+                let message = "there is no Paegents key: the owner makes an agent in Paegents' \
+                               dashboard and sets PAEGENTS_AGENT_ID and PAEGENTS_API_KEY; an agent \
+                               that has lost its key gets one by paegents_recover_credentials";
+                Error::new(Code::NotRegistered, message).at(marketplace).next(NextCall::new(
+                    "paegents_recover_credentials",
+                    json!({}),
+                    "gets a new key for the agent of this wallet; its old ones end",
+                ))
             }
             Marketplace::Crochet => {
                 let message = "there is no Crochet account yet; crochet_register makes one \
@@ -364,6 +393,14 @@ impl Api {
                     // No tool gets a key of CROO's: it is made in its dashboard.
                     let summary = "CROO does not take the key; the owner checks CROO_SDK_KEY.";
                     recovery.set(NextAction::AskOwner, false, summary);
+                }
+                if (code, marketplace) == (Code::Unauthorized, Marketplace::Paegents) {
+                    let why = "gets a new key for the agent of this wallet; its old ones end";
+                    recovery.next.push(NextCall::new(
+                        "paegents_recover_credentials",
+                        json!({}),
+                        why,
+                    ));
                 }
                 recovery.hear(said);
             },

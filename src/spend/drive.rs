@@ -267,12 +267,14 @@ impl Spending {
 
     /// What is said of a payment whose fate is not known, and how long it is until asking tells.
     fn unsettled(&self, rail: &dyn Payment, purchase: &Purchase) -> Error {
-        let error = not_settled(purchase);
-        let horizon = rail.horizon_seconds();
-        if purchase.state != State::Unknown || horizon == 0 {
-            return error;
+        if let Some(error) = rail.held_up(purchase, self.clock.now()) {
+            return error.at(purchase.marketplace).purchase(&purchase.id).money(MoneyMoved::Maybe);
         }
-        let until = purchase.updated_at.saturating_add(horizon);
+        let error = not_settled(purchase);
+        let Some(until) = rail.certain_at(purchase).filter(|_| purchase.state == State::Unknown)
+        else {
+            return error;
+        };
         let left = until.saturating_sub(self.clock.now()).saturating_add(1);
         let left = u64::try_from(left).unwrap_or(0);
         error.recovery(|recovery| {
@@ -294,12 +296,14 @@ impl Spending {
         loop {
             let fate = rail.look_up(&purchase).await.map_err(|e| unanswered(&purchase, e))?;
             match fate {
-                Fate::Pending if started.elapsed() < self.patience.follow => {
+                Fate::Pending | Fate::Known(_) if started.elapsed() < self.patience.follow => {
                     tokio::time::sleep(FOLLOW_EVERY).await;
                 }
-                Fate::Pending => return Err(self.unsettled(rail, &purchase)),
+                Fate::Pending | Fate::Known(_) => return Err(self.unsettled(rail, &purchase)),
                 Fate::Unknown(_) => return Err(awaiting_external(&purchase)),
-                known @ (Fate::Paid | Fate::Dead(..)) => return self.settle(purchase, known).await,
+                known @ (Fate::Paid | Fate::Receipt(_) | Fate::Dead(..) | Fate::Refused(..)) => {
+                    return self.settle(purchase, known).await;
+                }
             }
         }
     }
@@ -310,9 +314,10 @@ impl Spending {
         loop {
             let patience = match purchase.state {
                 State::Unknown => self.patience.unknown,
-                _ => self.patience.follow,
+                _ => self.patience.follow.min(rail.follow_at_most()),
             };
-            if started.elapsed() >= patience {
+            let held_up = rail.held_up(&purchase, self.clock.now()).is_some();
+            if held_up || started.elapsed() >= patience {
                 return Err(self.unsettled(rail, &purchase));
             }
             tokio::time::sleep(FOLLOW_EVERY).await;
@@ -345,9 +350,10 @@ impl Spending {
             .and_then(|details| details.get("expires_at"))
             .and_then(serde_json::Value::as_i64)
             .is_none_or(|expires_at| expires_at > self.clock.now());
-        // Only a transaction is the same one when it is sent again: its nonce says so.
-        if !unseen || asked.account_nonce.is_none() {
-            return self.follow(rail, asked).await;
+        let again = rail.resend(&asked, self.clock.now()).filter(|_| unseen);
+        let Some(instrument) = again else { return self.follow(rail, asked).await };
+        if !alive && rail.certain_at(&asked).is_some() {
+            return Err(self.unsettled(rail, &asked));
         }
         if !alive {
             return Err(self.unsettled(rail, &asked).recovery(|r| {
@@ -366,6 +372,7 @@ impl Spending {
                 stopped(db)?;
                 journal::record(db, &id, now, "the same payment is sent again", |p| {
                     p.state = State::Submitted;
+                    p.instrument = Some(instrument);
                     Ok(())
                 })
             })
@@ -401,16 +408,19 @@ impl Spending {
 
     /// Writes a fate down.
     async fn settle(&self, purchase: Purchase, fate: Fate) -> Result<Purchase, Error> {
-        let (state, note) = match fate {
-            Fate::Paid => (State::Settled, "paid".to_owned()),
-            Fate::Dead(code, why) => (State::Failed, format!("{}: {why}", code.name())),
+        let (state, note) = match &fate {
+            Fate::Paid | Fate::Receipt(_) => (State::Settled, "paid".to_owned()),
+            Fate::Dead(code, why) | Fate::Refused(code, why, _) => {
+                (State::Failed, format!("{}: {why}", code.name()))
+            }
+            Fate::Known(_) => (State::Submitted, "it has arrived".to_owned()),
             Fate::Pending => return Ok(purchase),
             Fate::Unknown(_)
                 if matches!(purchase.state, State::Unknown | State::AwaitingExternal) =>
             {
                 return Ok(purchase);
             }
-            Fate::Unknown(why) => (State::Unknown, why),
+            Fate::Unknown(why) => (State::Unknown, why.clone()),
         };
         let now = self.clock.now();
         self.store
@@ -422,6 +432,7 @@ impl Spending {
                         State::Failed => p.failure = Some(note.clone()),
                         _ => {}
                     }
+                    learn(p, fate);
                     Ok(())
                 })
             })
@@ -479,4 +490,28 @@ impl Spending {
             })
             .await
     }
+}
+
+/// Keeps what a fate tells of a purchase beside its state.
+fn learn(purchase: &mut Purchase, fate: Fate) {
+    let (answer, reference) = match fate {
+        Fate::Receipt(receipt) => {
+            purchase.amount = receipt.amount.or(purchase.amount);
+            if receipt.answer.is_some() {
+                purchase.delivery = Delivery::Delivered;
+            }
+            (receipt.answer, receipt.reference)
+        }
+        Fate::Refused(_, _, answer) => (Some(answer), None),
+        Fate::Known(known) => {
+            purchase.instrument = Some(known.instrument);
+            (None, known.reference)
+        }
+        Fate::Paid | Fate::Dead(..) | Fate::Pending | Fate::Unknown(_) => (None, None),
+    };
+    if let Some(answer) = answer {
+        purchase.answer_status = Some(answer.status);
+        purchase.answer = Some(answer.body);
+    }
+    purchase.reference = reference.or(purchase.reference.take());
 }

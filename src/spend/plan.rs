@@ -95,7 +95,8 @@ impl Spending {
             .transact(move |db| {
                 let (who, key) = (&fresh.principal, &fresh.natural_key);
                 if let Some(open) = journal::open_by_key(db, who, key)? {
-                    let same = open.max_total == fresh.max_total;
+                    let same =
+                        open.max_total == fresh.max_total && open.body_digest == fresh.body_digest;
                     if same || is_begun(open.state) {
                         return Ok(open);
                     }

@@ -1,13 +1,18 @@
 //! What is said when a payment stops: what happened, whether money moved, what to do.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{check_call, resume_call};
+use super::{
+    check_call,
+    rails::{call_again, described},
+    resume_call,
+};
 use crate::{
     error::{Code, Error, MoneyMoved},
     journal::{Purchase, Rail, State},
     money::Usdc,
     recovery::{NextAction, NextCall},
+    text::{TEXT_CHARS_MAX, clean},
 };
 
 pub(super) fn duplicate(earlier: &Purchase, now: i64) -> Error {
@@ -39,23 +44,6 @@ pub(super) fn price_changed(purchase: &Purchase, asked: Usdc) -> Error {
         .next(call)
 }
 
-/// The call that the purchase came from, as a new purchase.
-fn call_again(purchase: &Purchase, most: Usdc, why: impl Into<String>) -> NextCall {
-    let body: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
-    match purchase.rail {
-        Rail::CrooOrder => NextCall::new(
-            "croo_pay_order",
-            json!({ "order_id": purchase.item_id, "max_total_usd": most }),
-            why,
-        ),
-        Rail::CrochetGateway => NextCall::new(
-            "crochet_call_listing",
-            json!({ "listing_id": purchase.item_id, "body": body, "max_total_usd": most }),
-            why,
-        ),
-    }
-}
-
 /// The same call with a lower maximum.
 pub(super) fn lower(purchase: &Purchase, limit: Usdc) -> NextCall {
     NextCall::new(
@@ -71,10 +59,6 @@ pub(super) fn question(purchase: &Purchase) -> String {
     } else {
         format!("up to {} USD (listed for {} USD)", purchase.max_total, purchase.price)
     };
-    let what = match purchase.rail {
-        Rail::CrooOrder => "the order",
-        Rail::CrochetGateway => "one call of",
-    };
     let fund = purchase.fund.as_ref().map_or_else(String::new, |fund| {
         format!(
             " Of it {} USD go straight to the address {}, which the seller chose and which nothing \
@@ -83,12 +67,10 @@ pub(super) fn question(purchase: &Purchase) -> String {
         )
     });
     format!(
-        "Pay {at_most}, fees included, on {} to the seller {} for {what} {} with the input \
-         {}…?{fund} Purchase {}.",
+        "Pay {at_most}, fees included, on {} to the seller {} for {}?{fund} Purchase {}.",
         purchase.marketplace,
         purchase.seller_id,
-        purchase.item_id,
-        purchase.body_digest.get(..12).unwrap_or_default(),
+        described(purchase),
         purchase.id,
     )
 }
@@ -101,7 +83,9 @@ pub(super) fn approval_required(purchase: &Purchase) -> Error {
     let message = format!(
         "the owner has to agree to up to {} USD for {} from the seller {}{fund}: `haggle approve \
          {id}` within their terminal, or `haggle deny {id}`",
-        purchase.max_total, purchase.item_id, purchase.seller_id
+        purchase.max_total,
+        described(purchase).trim(),
+        purchase.seller_id
     );
     Error::new(Code::ApprovalRequired, message)
         .at(purchase.marketplace)
@@ -175,10 +159,8 @@ pub(super) fn why_it_failed(purchase: &Purchase) -> Error {
         .at(purchase.marketplace)
         .purchase(id)
         .money(purchase.money_moved());
-    // Nothing is wrong with what was asked for: the payment came to nothing on its way.
-    let dead = code == Code::UpstreamRejected && purchase.account.is_some();
-    if code == Code::Cancelled || dead {
-        let call = call_again(purchase, purchase.max_total, "makes the same purchase anew");
+    let error = said(error, purchase);
+    if let Some(call) = anew(purchase) {
         return error.next(call).recovery(|r| {
             r.set(NextAction::Retry, true, "Nothing was paid. The same can be bought anew.");
         });
@@ -202,6 +184,31 @@ pub(super) fn why_it_failed(purchase: &Purchase) -> Error {
             false,
             "The money cannot be called back. Do not pay again for the same; choose another seller.",
         );
+    })
+}
+
+/// The call that makes a purchase anew, where nothing is wrong with what was asked for: the payment
+/// came to nothing on its way.
+#[must_use]
+pub fn anew(purchase: &Purchase) -> Option<NextCall> {
+    let name = purchase.failure.as_deref()?.split_once(": ")?.0;
+    let lapsed = [Code::Cancelled, Code::Expired, Code::UpstreamUnavailable];
+    let dead = name == Code::UpstreamRejected.name() && purchase.account.is_some();
+    let lapsed = lapsed.iter().any(|code| code.name() == name);
+    let is_anew = purchase.state == State::Failed && (lapsed || dead);
+    is_anew.then(|| call_again(purchase, purchase.max_total, "makes the same purchase anew"))
+}
+
+/// With the marketplace's own words, where it refused the payment.
+fn said(error: Error, purchase: &Purchase) -> Error {
+    let (State::Failed, Some(status), Some(body)) =
+        (purchase.state, purchase.answer_status, &purchase.answer)
+    else {
+        return error;
+    };
+    let words = clean(&String::from_utf8_lossy(body), TEXT_CHARS_MAX);
+    error.upstream(Some(status), None).recovery(|recovery| {
+        recovery.upstream_untrusted = Some(json!({ "message": words }));
     })
 }
 

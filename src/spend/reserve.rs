@@ -118,7 +118,7 @@ fn granted(db: &Connection, purchase: &Purchase, now: i64) -> Result<Usdc, Store
 
 /// The account's next nonce. One that the chain has seen and this store has not given out shows that
 /// someone else spends from the wallet.
-fn take_nonce(
+pub(super) fn take_nonce(
     db: &Connection,
     chain_id: u64,
     account: &str,

@@ -5,6 +5,18 @@ use rusqlite::{Connection, params};
 
 use super::StoreError;
 
+/// What a name has to be.
+pub const NAME_RULE: &str = "must have 1 to 64 letters, digits, - and _";
+/// Bytes of the longest name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Whether this can be the owner's name for somebody.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
+}
+
 /// An address under the owner's name for it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Payee {

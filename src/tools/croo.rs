@@ -8,4 +8,3 @@ pub mod provider;
 mod reading;
 pub mod shown;
 pub mod store;
-mod wait;

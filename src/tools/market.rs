@@ -14,11 +14,13 @@ use purchases::{LIST_LIMIT_MAX, PurchaseView, next_of};
 
 use crate::{
     app::App,
+    asks::{self, Ask},
     clock::rfc3339,
     error::Error,
-    ids::PurchaseId,
+    events::Condition,
+    ids::{AskId, PurchaseId},
     journal::{self, Filter, Purchase, State},
-    marketplaces::{Marketplace, croo::stream::Condition},
+    marketplaces::Marketplace,
     money::Usdc,
     owner::Owner,
     recovery::NextCall,
@@ -74,6 +76,7 @@ pub struct MarketplaceView {
 fn events_of(app: &App, marketplace: Marketplace) -> Option<Condition> {
     match marketplace {
         Marketplace::Croo => Some(app.stream().condition()),
+        Marketplace::Paegents => Some(app.feed().condition()),
         Marketplace::Crochet => None,
     }
 }
@@ -111,15 +114,44 @@ pub struct BudgetView {
     pub ask_above_usd: Usdc,
 }
 
-/// A purchase that the owner has to answer.
+/// A purchase, or something else, that the owner has to answer.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Waiting {
-    /// Which.
-    pub purchase_id: PurchaseId,
+    /// Which purchase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchase_id: Option<PurchaseId>,
     /// Up to how much.
-    pub max_total_usd: Usdc,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total_usd: Option<Usdc>,
+    /// Which question about something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask_id: Option<AskId>,
+    /// The tool that asked it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
     /// What the owner types.
     pub command: String,
+}
+
+impl From<&Purchase> for Waiting {
+    fn from(purchase: &Purchase) -> Self {
+        Self {
+            purchase_id: Some(purchase.id.clone()),
+            max_total_usd: Some(purchase.max_total),
+            ask_id: None,
+            tool: None,
+            command: format!("haggle approve {}", purchase.id),
+        }
+    }
+}
+
+/// Without what the owner is told: that may be a marketplace's words.
+impl From<Ask> for Waiting {
+    fn from(ask: Ask) -> Self {
+        let command = format!("haggle approve {}", ask.id);
+        let (ask_id, tool) = (Some(ask.id), Some(ask.tool));
+        Self { purchase_id: None, max_total_usd: None, ask_id, tool, command }
+    }
 }
 
 #[tool_router(router = market_tools, vis = "pub(crate)")]
@@ -148,9 +180,10 @@ impl Server {
         let marketplaces = marketplaces(app).await?;
         let wallet = wallet_view(app).await?;
         let (now, who) = (app.clock().now(), owner.principal.clone());
-        let (spent, open, grants, frozen) = app
+        let (spent, open, grants, frozen, asked) = app
             .store()
             .with(move |db| {
+                let asked = asks::open(db, Some(&who), now)?;
                 let filter =
                     Filter { principal: Some(who), limit: LIST_LIMIT_MAX, ..Filter::default() };
                 Ok((
@@ -158,6 +191,7 @@ impl Server {
                     journal::list(db, &filter)?,
                     approvals::grants(db, now)?,
                     approvals::frozen(db)?,
+                    asked,
                 ))
             })
             .await?;
@@ -166,11 +200,8 @@ impl Server {
         let waits_for_owner = open
             .iter()
             .filter(|purchase| purchase.state == State::AwaitingApproval)
-            .map(|purchase| Waiting {
-                purchase_id: purchase.id.clone(),
-                max_total_usd: purchase.max_total,
-                command: format!("haggle approve {}", purchase.id),
-            })
+            .map(Waiting::from)
+            .chain(asked.into_iter().map(Waiting::from))
             .collect();
         let view = StatusView {
             marketplaces,
@@ -205,8 +236,9 @@ async fn marketplaces(app: &App) -> Result<Vec<MarketplaceView>, Error> {
     let mut views = Vec::new();
     for marketplace in &app.settings().marketplaces {
         let registered = match marketplace {
-            Marketplace::Croo => app.croo().await?.api.key.is_some(),
-            Marketplace::Crochet => app.crochet().await?.api.key.is_some(),
+            Marketplace::Croo => app.croo().await?.api.key().is_some(),
+            Marketplace::Crochet => app.crochet().await?.api.key().is_some(),
+            Marketplace::Paegents => app.paegents().await?.agent().is_ok(),
         };
         let (marketplace, events) = (*marketplace, events_of(app, *marketplace));
         views.push(MarketplaceView { marketplace, registered, events });

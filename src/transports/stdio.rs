@@ -89,7 +89,9 @@ where
 async fn after_start(app: Arc<App>) {
     let warmed = app.clone();
     let _ = tokio::task::spawn_blocking(move || warmed.http().client().map(drop)).await;
-    if app.settings().croo.sdk_key.is_some() && app.settings().mode == Mode::Live {
+    let settings = app.settings();
+    let has_key = settings.croo.sdk_key.is_some() || settings.paegents.api_key.is_some();
+    if has_key && settings.mode == Mode::Live {
         app.listen();
     }
     if !app.store().path().exists() {

@@ -401,7 +401,13 @@ async fn a_model_never_approves_itself() {
     let world = World::start_with(asking(Era::Modern, None)).await;
     let tools = world.client().list_all_tools().await.unwrap();
     assert!(!tools.is_empty());
-    for tool in &tools {
+    // What only the owner may let happen waits for their command, in a profile that no agent has.
+    let only_owner = |tool: &rmcp::model::Tool| {
+        let is_it = |place: &&haggle::tools::Place| place.name == tool.name;
+        let place = haggle::tools::PLACES.iter().find(is_it).unwrap();
+        place.profiles == [haggle::profile::Profile::Owner]
+    };
+    for tool in tools.iter().filter(|tool| !only_owner(tool)) {
         for word in ["approve", "policy", "unfreeze", "grant", "limit"] {
             assert!(!tool.name.contains(word), "{}", tool.name);
         }

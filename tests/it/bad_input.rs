@@ -100,8 +100,12 @@ fn good(name: &str, schema: &Value) -> Value {
         return first.clone();
     }
     match (name, schema["type"].as_str()) {
+        ("max_total_usd", _) => json!("2"),
         (name, _) if name.ends_with("_usd") => json!("0.5"),
-        ("private_endpoint_url", _) => json!("http://127.0.0.1:9/hook"),
+        ("supplier", _) => json!("supplier.example"),
+        ("reason", _) => json!("The answers have been empty since noon."),
+        (name, _) if name.ends_with("email") => json!("ada@company.example"),
+        ("private_endpoint_url" | "url", _) => json!("http://127.0.0.1:9/hook"),
         (_, Some("integer")) => json!(3),
         (_, Some("boolean")) => json!(true),
         (_, Some("array")) => json!([]),

@@ -1,6 +1,8 @@
 //! Secrets: what is searched for is found nowhere but where it belongs. The built binary trades live, at
 //! a sandbox that stands for the real marketplace, and logs everything it would ever log.
 
+mod paegents;
+
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use base64::Engine as _;
@@ -73,8 +75,10 @@ impl Canaries {
         assert!(found.is_none(), "{place} holds {found:?}");
         // What was issued meanwhile: a key or a secret of the marketplace, whole.
         let text = String::from_utf8_lossy(bytes);
-        for start in ["am_k_", "crs_"] {
-            for (at, _) in text.match_indices(start) {
+        for start in ["am_k_", "crs_", "sk_"] {
+            // A question's identifier ends in the same letters.
+            let within = |at: usize| text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+            for (at, _) in text.match_indices(start).filter(|(at, _)| !within(*at)) {
                 let rest = text[at + start.len()..].bytes();
                 let run = rest.take_while(u8::is_ascii_alphanumeric).count();
                 assert!(run < 16, "{place} holds a whole {start}: {}", &text[at..at + 12]);
@@ -101,6 +105,8 @@ impl Trader {
             ("the API key", &buyer.api_key),
             ("the signing secret", SIGNING_SECRET),
             ("the passphrase", PASSPHRASE),
+            ("Paegents' key", &info.paegents.buyer.api_key),
+            ("the owner's token", &info.paegents.owner_jwt),
         ]);
         fs::write(folder.path().join("config.toml"), CONFIG).unwrap();
         let passphrase = folder.path().join("passphrase");
@@ -123,6 +129,10 @@ impl Trader {
             .env("CROCHET_API_URL", &info.crochet.api_url)
             .env("CROCHET_API_KEY", &info.crochet.buyer.api_key)
             .env("CROCHET_SIGNING_SECRET", SIGNING_SECRET)
+            .env("PAEGENTS_API_URL", &info.paegents.api_url)
+            .env("PAEGENTS_AGENT_ID", &info.paegents.buyer.agent_id)
+            .env("PAEGENTS_API_KEY", &info.paegents.buyer.api_key)
+            .env("OWNER_JWT", &info.paegents.owner_jwt)
             .env("AGENT_PRIVATE_KEY", &info.crochet.buyer.wallet_private_key)
             .env("BASE_RPC_URL", &info.chain.rpc_url)
             .env("HAGGLE_CHAIN_ID", info.chain.chain_id.to_string())
@@ -155,6 +165,8 @@ fn pasted(sandbox: &Sandbox) -> Vec<(&'static str, Value)> {
         ("market_status", json!({ "private_key": key })),
         ("market_list_purchases", json!({ "state": key })),
         ("crochet_register", json!({ "chain": key })),
+        ("paegents_get_invite", json!({ "token": format!("{key}{key}") })),
+        ("paegents_create_invite", json!({ "email": "a@b", "comment": key })),
     ]
 }
 
@@ -217,6 +229,9 @@ async fn trades(trader: &Trader) -> (Ended, Vec<Value>) {
         ("market_list_purchases", json!({})),
         ("crochet_list_gateway_requests", json!({})),
         ("crochet_list_ledger", json!({})),
+        ("paegents_list_invites", json!({})),
+        ("paegents_create_invite", json!({ "email": "ada@company.example" })),
+        ("paegents_recover_credentials", json!({})),
     ];
     calls.extend(pasted(&trader.sandbox));
     let mut succeeded = 0;
@@ -280,7 +295,13 @@ async fn no_secret_is_written_anywhere() {
         let mut request = request.clone();
         let headers = request["headers"].as_object_mut().unwrap();
         let (bearer, sdk_key) = (headers.remove("authorization"), headers.remove("x-sdk-key"));
-        if let Some(key) = bearer {
+        // Paegents' goes to its own host in two; the owner's token to none, with these profiles.
+        let paegents_key = headers.remove("x-api-key");
+        if let Some(key) = paegents_key {
+            assert_eq!(request["marketplace"], "paegents", "{request}");
+            let both = format!("\"Bearer {}\"", key.as_str().unwrap());
+            assert_eq!(bearer.unwrap().to_string(), both);
+        } else if let Some(key) = bearer {
             assert_eq!(request["marketplace"], "crochet", "{request}");
             carried += usize::from(trader.canaries.found(key.to_string().as_bytes()).is_some());
         }

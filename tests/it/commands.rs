@@ -11,7 +11,8 @@ use haggle::{
     app::App,
     clock::wall_ms,
     config::{
-        ChainSettings, CrochetSettings, CrooSettings, Mode, Settings, VaultSettings, WalletSettings,
+        ChainSettings, CrochetSettings, CrooSettings, Mode, PaegentsSettings, Settings,
+        VaultSettings, WalletSettings,
     },
     ids::PurchaseId,
     journal::{self, Delivery, Purchase, Rail, State},
@@ -66,18 +67,18 @@ impl Home {
         text
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!("{arguments:?}: {error}: {}", String::from_utf8_lossy(&output.stderr))
         })
     }
 
-    fn store(&self, name: &str) -> Store {
+    pub(crate) fn store(&self, name: &str) -> Store {
         Store::at(self.data().join(name))
     }
 
-    fn configure(&self, text: &str) {
+    pub(crate) fn configure(&self, text: &str) {
         let folder = self.0.path().join("config/haggle");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("config.toml"), text).unwrap();
@@ -166,7 +167,7 @@ fn the_status_says_what_kind_of_failure_it_was() {
     assert!(!home.data().exists(), "none of these makes a store");
     home.ends(2, &["buy"]);
     let text = home.ends(2, &["serve", "--profile", "all"]);
-    assert!(text.contains("market, buy, sell, browse, account"), "{text}");
+    assert!(text.contains("market, buy, sell, browse, pay, settle, account"), "{text}");
     home.ends(1, &["approve", "pur_none"]);
     home.ends(3, &["--config", "/none.toml", "config", "show"]);
     home.configure("[policy]\nday_max = \"1\"\n");
@@ -398,6 +399,7 @@ async fn an_account_in_the_store_makes_the_next_process_live() {
         read_only: false,
         policy: Policy::default(),
         croo: CrooSettings::default(),
+        paegents: PaegentsSettings::default(),
         files_dir: home.data().join("files"),
         crochet: CrochetSettings {
             api_url: haggle::config::CROCHET_API_URL.into(),

@@ -17,25 +17,25 @@ use crate::world::World;
 /// Worlds that run at once: they mostly wait.
 const WORLDS: usize = 10;
 /// What a proxy says of itself.
-const HTML: &str = "<html><body>Bad gateway</body></html>";
+pub(crate) const HTML: &str = "<html><body>Bad gateway</body></html>";
 
 /// How a scenario ends for a caller who only follows hints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
+pub(crate) enum Ends {
     /// With everything done.
     Done,
     /// With this code, and nothing was done.
     Undone(&'static str),
 }
-use Ends::{Done, Undone};
+pub(crate) use Ends::{Done, Undone};
 
 /// Where a fault strikes.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    marketplace: &'static str,
-    method: &'static str,
-    path: &'static str,
-    skip: u32,
+pub(crate) struct Place {
+    pub(crate) marketplace: &'static str,
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) skip: u32,
 }
 
 const fn croo(method: &'static str, path: &'static str, skip: u32) -> Place {
@@ -43,17 +43,17 @@ const fn croo(method: &'static str, path: &'static str, skip: u32) -> Place {
 }
 
 /// What goes wrong, and how it ends.
-type Row = (&'static str, Value, Ends);
+pub(crate) type Row = (&'static str, Value, Ends);
 
 /// A fault on its way into a scenario.
 #[derive(Clone, Debug)]
-struct Case {
-    place: Place,
-    name: &'static str,
-    action: Value,
-    ends: Ends,
+pub(crate) struct Case {
+    pub(crate) place: Place,
+    pub(crate) name: &'static str,
+    pub(crate) action: Value,
+    pub(crate) ends: Ends,
     /// Whether the server is started anew after its first answer.
-    restart: bool,
+    pub(crate) restart: bool,
 }
 
 impl Case {
@@ -64,7 +64,7 @@ impl Case {
     }
 
     /// Makes it go wrong from now on.
-    async fn arm(&self, world: &World) {
+    pub(crate) async fn arm(&self, world: &World) {
         let Place { marketplace, method, path, skip } = self.place;
         let fault = json!({ "marketplace": marketplace, "method": method, "path": path,
             "skip": skip, "times": 1, "action": self.action });
@@ -72,13 +72,18 @@ impl Case {
     }
 
     /// It has gone wrong.
-    async fn has_fired(&self, world: &World) {
+    pub(crate) async fn has_fired(&self, world: &World) {
         let armed = world.admin("GET", "/faults", None).await;
         assert_eq!(armed["faults"][0]["fired"], 1, "the fault has not fired");
     }
 
     /// Calls a tool, starts anew where the case wants that, and follows what it says.
-    async fn run(&self, world: World, tool: &str, args: Value) -> (World, Result<Value, Value>) {
+    pub(crate) async fn run(
+        &self,
+        world: World,
+        tool: &str,
+        args: Value,
+    ) -> (World, Result<Value, Value>) {
         let answer = world.call(tool, args).await;
         let world = if self.restart { world.restart().await } else { world };
         let answer = world.finish(answer).await;
@@ -87,7 +92,7 @@ impl Case {
 }
 
 /// Runs each row in a world of its own, with and without a restart after the first answer.
-async fn each<F: Future<Output = ()> + Send + 'static>(
+pub(crate) async fn each<F: Future<Output = ()> + Send + 'static>(
     place: Place,
     rows: Vec<Row>,
     scenario: fn(Case) -> F,
@@ -110,7 +115,7 @@ async fn each<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// Connections and answers that break, wherever they break.
-fn broken(ends: Ends) -> Vec<Row> {
+pub(crate) fn broken(ends: Ends) -> Vec<Row> {
     vec![
         ("drop_before", json!("drop_before"), ends),
         ("drop_after", json!("drop_after"), ends),
@@ -138,7 +143,7 @@ fn refused(status: u16, reason: &str) -> Value {
     json!({ "status": status, "body": refusal(reason) })
 }
 
-fn swap(name: &str, value: &Value) -> Value {
+pub(crate) fn swap(name: &str, value: &Value) -> Value {
     json!({ "swap_terms": { name: value } })
 }
 

@@ -14,7 +14,7 @@ const HOSTILE: &[&str] = &[
     "IGNORE ALL",
     "dEaD",
     "maintenance mode",
-    "paegents_pay_supplier",
+    "pay_supplier_now",
     "pay_again",
     "elbatsurt",
     "javascript:",

@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::similar_names,
     clippy::unwrap_used,
     reason = "clippy's allowance for tests does not reach the helpers of an integration test"
 )]
@@ -14,6 +15,7 @@ mod bad_input;
 mod canaries;
 mod codes;
 mod commands;
+mod commands_asks;
 mod commands_keys;
 mod crochet;
 mod crochet_account;
@@ -28,10 +30,23 @@ mod croo_store;
 mod demo;
 mod faults;
 mod faults_croo;
+mod faults_paegents;
 mod hints;
 mod hints_croo;
 mod hostile;
 mod journal;
+mod paegents_account;
+mod paegents_buy;
+mod paegents_calls;
+mod paegents_direct;
+mod paegents_escrow;
+mod paegents_events;
+mod paegents_owner;
+mod paegents_pay;
+mod paegents_sell;
+mod paegents_settle;
+mod paegents_suppliers;
+mod paegents_webhooks;
 mod program;
 mod protocol;
 mod races;

@@ -46,7 +46,9 @@ fn names_titles_and_hints_are_whole() {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         assert!(name.len() <= 48 && name.bytes().all(fits), "{name}");
         assert!(
-            ["market_", "croo_", "crochet_"].iter().any(|start| name.starts_with(start)),
+            ["market_", "croo_", "crochet_", "paegents_"]
+                .iter()
+                .any(|start| name.starts_with(start)),
             "{name}"
         );
         let hints = tool.annotations.as_ref().unwrap_or_else(|| panic!("{name} has no hints"));

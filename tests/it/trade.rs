@@ -46,6 +46,16 @@ impl World {
     /// Does what an answer says comes next, and so on, as [`World::follow`].
     pub(crate) async fn finish(&self, answer: Result<Value, Value>) -> Result<Value, Value> {
         match answer {
+            // What was bought is there: what follows is another matter.
+            Ok(done)
+                if done["next"][0]["tool"]
+                    .as_str()
+                    .is_some_and(|tool| tool.starts_with("paegents_"))
+                    && done["purchase"]["state"] == "settled"
+                    && done["purchase"]["delivery"] == "delivered" =>
+            {
+                Ok(done)
+            }
             Ok(done) if done["result_untrusted"].is_null() => {
                 if done["next"].get(0).is_none() {
                     return Ok(done);

@@ -14,7 +14,8 @@ use std::{
 use haggle::{
     app::App,
     config::{
-        ChainSettings, CrochetSettings, CrooSettings, Mode, Settings, VaultSettings, WalletSettings,
+        ChainSettings, CrochetSettings, CrooSettings, Mode, PaegentsSettings, Settings,
+        VaultSettings, WalletSettings,
     },
     marketplaces::Marketplace,
     profile::Profile,
@@ -111,6 +112,12 @@ async fn live(url: &str) -> (RunningService<RoleClient, Person>, tempfile::TempD
             api_url: url.to_owned(),
             api_key: Some("Bearer am_k_0123456789".to_owned().into()),
             signing_secret: None,
+        },
+        paegents: PaegentsSettings {
+            api_url: url.to_owned(),
+            agent_id: Some("agt_0123456789".parse().unwrap()),
+            api_key: Some("sk_0123456789".to_owned().into()),
+            ..PaegentsSettings::default()
         },
         wallet: WalletSettings::default(),
         chain: ChainSettings { chain_id: Some(84532), rpc_url: Some(url.to_owned()) },

@@ -10,12 +10,13 @@ use haggle::{
     app::App,
     clock::wall_ms,
     config::{
-        CROCHET_API_URL, ChainSettings, CrochetSettings, CrooSettings, Mode, Settings,
-        VaultSettings, WalletSettings,
+        CROCHET_API_URL, ChainSettings, CrochetSettings, CrooSettings, Mode, PaegentsSettings,
+        Settings, VaultSettings, WalletSettings,
     },
     ids::PurchaseId,
     journal::{self, Purchase, State},
     marketplaces::{Marketplace, croo::stream::Times},
+    money::Usdc,
     profile::Profile,
     sandbox::{Options, Sandbox},
     spend::{Patience, approvals, policy::Policy},
@@ -98,6 +99,8 @@ pub(crate) struct Make {
     pub(crate) times: Option<Times>,
     /// The key of another CROO agent than the requester.
     pub(crate) croo_key: Option<String>,
+    /// The key of another Paegents agent than the buyer, after its identifier.
+    pub(crate) paegents_agent: Option<(String, String)>,
     /// The root of a live Crochet, instead of the sandbox's.
     pub(crate) live: Option<String>,
 }
@@ -117,6 +120,7 @@ impl Default for Make {
             },
             times: None,
             croo_key: None,
+            paegents_agent: None,
             live: None,
         }
     }
@@ -223,6 +227,23 @@ impl World {
         Self::on(self.sandbox.clone(), folder, Make { croo_key, ..self.make.clone() }).await
     }
 
+    /// Another process on the same sandbox, with its own store: Paegents' seller.
+    pub(crate) async fn seller(&self) -> Self {
+        let seller = self.sandbox.info().paegents.seller;
+        let make = Make {
+            paegents_agent: Some((seller.agent_id, seller.api_key)),
+            private_key: Some(seller.wallet_private_key),
+            ..self.make.clone()
+        };
+        Self::on(self.sandbox.clone(), Arc::new(tempfile::tempdir().unwrap()), make).await
+    }
+
+    /// The first Paegents service of this behaviour: its id.
+    pub(crate) fn metered(&self, behaviour: &str) -> String {
+        let services = self.sandbox.info().paegents.services;
+        services.iter().find(|s| s.behaviour == behaviour).unwrap().id.clone()
+    }
+
     /// Where its files are sent from and written to.
     pub(crate) fn files(&self) -> PathBuf {
         self.app.settings().files_dir.clone()
@@ -312,6 +333,14 @@ impl World {
             error = match self.call(&tool, args).await {
                 // What is over, or would be another purchase, is the end.
                 Ok(done) if done["next"][0]["tool"] == "market_search" => return Ok(done),
+                // What was bought is there: what follows is another matter.
+                Ok(done)
+                    if tool.starts_with("paegents_")
+                        && done["purchase"]["state"] == "settled"
+                        && done["purchase"]["delivery"] == "delivered" =>
+                {
+                    return Ok(done);
+                }
                 // Asking is no end: what it found has to be gone on with.
                 Ok(done) if done["result_untrusted"].is_null() && done["next"].get(0).is_some() => {
                     json!({ "recovery": { "next": done["next"] } })
@@ -335,9 +364,40 @@ impl World {
         Err(last)
     }
 
+    /// Makes the call that a failure names first, and no other.
+    pub(crate) async fn next_of(&self, error: &Value) -> Result<Value, Value> {
+        let next = error["recovery"]["next"][0].clone();
+        self.call(next["tool"].as_str().unwrap(), next["arguments"].clone()).await
+    }
+
     pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let url = format!("{}{path}", self.sandbox.admin_url());
         let mut request = self.http.request(method.parse().unwrap(), url);
+        if let Some(body) = body {
+            request = request.body(body.to_string()).header("content-type", "application/json");
+        }
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    /// A request of the sandbox's own Paegents buyer, past the server under test.
+    pub(crate) async fn paegents(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let key = self.sandbox.info().paegents.buyer.api_key;
+        self.paegents_as(&key, method, path, body).await
+    }
+
+    /// As [`Self::paegents`], with another agent's key.
+    pub(crate) async fn paegents_as(
+        &self,
+        key: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Value {
+        let url = format!("{}{path}", self.sandbox.info().paegents.api_url);
+        let mut request = self.http.request(method.parse().unwrap(), url).bearer_auth(key);
         if let Some(body) = body {
             request = request.body(body.to_string()).header("content-type", "application/json");
         }
@@ -358,7 +418,8 @@ impl World {
     pub(crate) async fn charges(&self) -> Vec<(String, String)> {
         let ledger = self.admin("GET", "/ledger", None).await;
         let entries = ledger["entries"].as_array().unwrap();
-        let charge = entries.iter().filter(|entry| entry["kind"] == "charge");
+        let is_charge = |kind: &Value| kind == "charge" || kind == "deposit";
+        let charge = entries.iter().filter(|entry| is_charge(&entry["kind"]));
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         charge.map(|entry| (text(&entry["reference"]), text(&entry["amount_usd"]))).collect()
     }
@@ -454,12 +515,33 @@ impl World {
         self.app.store().with(move |db| journal::find(db, &id, None)).await.unwrap().unwrap()
     }
 
+    /// What the sandbox's own ledger took from the buyer: reference and sum, Paegents' fees with what
+    /// they belong to.
+    pub(crate) async fn payments(&self) -> Vec<(String, String)> {
+        let ledger = self.admin("GET", "/ledger", None).await;
+        let entries = ledger["entries"].as_array().unwrap();
+        let usd = |entry: &Value| entry["amount_usd"].as_str().unwrap().parse::<Usdc>().unwrap();
+        let fee_of = |reference: &Value| {
+            let is_it = |entry: &&Value| {
+                let theirs = entry["marketplace"] == "paegents" && entry["kind"] == "fee";
+                theirs && entry["parent"] == *reference
+            };
+            entries.iter().filter(is_it).map(|fee| usd(fee).micros()).sum::<u64>()
+        };
+        let paid = entries.iter().filter(|e| e["kind"] == "charge" || e["kind"] == "deposit");
+        let sum = |entry: &Value| {
+            let sum = usd(entry).micros() + fee_of(&entry["reference"]);
+            (entry["reference"].as_str().unwrap().to_owned(), Usdc::from_micros(sum).to_string())
+        };
+        paid.map(sum).collect()
+    }
+
     /// The journal says what the sandbox's ledger says: the same payments with the same amounts.
     pub(crate) async fn audit(&self) {
-        let mut charged = self.charges().await;
+        let mut charged = self.payments().await;
         let journal = self.journal().await;
         let paid = journal.iter().filter(|p| p.state == State::Settled && p.reference.is_some());
-        let text = |amount: Option<haggle::money::Usdc>| amount.unwrap_or_default().to_string();
+        let text = |amount: Option<Usdc>| amount.unwrap_or_default().to_string();
         let mut paid: Vec<_> =
             paid.map(|p| (p.reference.clone().unwrap_or_default(), text(p.amount))).collect();
         charged.sort();
@@ -510,6 +592,12 @@ pub(crate) fn settings(sandbox: &Sandbox, data_dir: PathBuf, make: &Make) -> Set
             api_url: make.live.clone().unwrap_or_else(|| CROCHET_API_URL.to_owned()),
             api_key: None,
             signing_secret: None,
+        },
+        paegents: PaegentsSettings {
+            api_url: sandbox.info().paegents.api_url,
+            agent_id: make.paegents_agent.as_ref().map(|agent| agent.0.parse().unwrap()),
+            api_key: make.paegents_agent.as_ref().map(|agent| agent.1.clone().into()),
+            ..PaegentsSettings::default()
         },
         wallet: WalletSettings {
             private_key: make.private_key.clone().map(Into::into),

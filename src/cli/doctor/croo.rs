@@ -31,7 +31,7 @@ pub(super) async fn findings(app: &App) -> Vec<Finding> {
 
 async fn agent(croo: &Croo) -> Finding {
     const OWN: &str = "/orders/negotiate?page=1&page_size=1&role=requester";
-    if croo.api.key.is_none() {
+    if croo.api.key().is_none() {
         return Finding::note(
             "croo agent",
             "there is no key: services can be searched, not ordered",

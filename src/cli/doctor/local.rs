@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use super::Finding;
 use crate::{
     app::App,
+    asks,
     config::{
         Mode,
         load::{Loaded, Origin},
@@ -154,16 +155,17 @@ pub(super) async fn owner(app: &App) -> Vec<Finding> {
     if !app.store().path().exists() {
         return Vec::new();
     }
-    let looked = app.store().with(|db| {
+    let now = app.clock().now();
+    let looked = app.store().with(move |db| {
         let mut waiting = Vec::new();
         for state in [State::AwaitingApproval, State::AwaitingExternal, State::Unknown] {
             let filter = Filter { state: Some(state), limit: WAITING_MAX, ..Filter::default() };
             waiting.extend(journal::list(db, &filter)?);
         }
-        Ok((approvals::frozen(db)?, waiting))
+        Ok((approvals::frozen(db)?, waiting, asks::open(db, None, now)?))
     });
     // A store that fails was reported above.
-    let Ok((reasons, waiting)) = looked.await else { return Vec::new() };
+    let Ok((reasons, waiting, asked)) = looked.await else { return Vec::new() };
     let mut findings = Vec::new();
     for reason in reasons {
         let text = match reason.as_str() {
@@ -190,6 +192,11 @@ pub(super) async fn owner(app: &App) -> Vec<Finding> {
                 format!("`haggle purchases resolve {id}`"),
             ),
         };
+        findings.push(Finding::note("waiting", text, todo));
+    }
+    for asks::Ask { id, tool, .. } in asked {
+        let text = format!("{id} waits for your yes to {tool}");
+        let todo = format!("`haggle approve {id}` or `haggle deny {id}`");
         findings.push(Finding::note("waiting", text, todo));
     }
     findings

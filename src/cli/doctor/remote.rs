@@ -169,7 +169,7 @@ pub(super) async fn crochet(app: &App) -> Vec<Finding> {
 }
 
 async fn account(crochet: &Crochet) -> Finding {
-    if crochet.api.key.is_none() {
+    if crochet.api.key().is_none() {
         return Finding::note(
             "account",
             "there is none at Crochet yet: it can be searched, not bought from",

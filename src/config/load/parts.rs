@@ -10,9 +10,11 @@ use super::{LoadError, MASK, Origin, OwnSecrets, Picker};
 use crate::{
     config::{
         CROCHET_API_URL, CROO_API_URL, CROO_WS_URL, ChainSettings, CrochetSettings, CrooSettings,
-        Mode, VaultSettings, WalletSettings, env::Variable, file::CrooFile,
+        Mode, PAEGENTS_API_URL, PaegentsSettings, SOFT_STOP_PERCENT, VaultSettings, WalletSettings,
+        env::Variable,
+        file::{CrooFile, PaegentsFile},
     },
-    marketplaces::may_be_reached,
+    marketplaces::{may_be_reached, payable_address},
     spend::policy::Policy,
     wallet::pins,
 };
@@ -87,6 +89,86 @@ impl Picker<'_> {
         }
         let signing_secret = self.secret(Variable::CrochetSigningSecret, loaded);
         Ok(CrochetSettings { api_url, api_key, signing_secret })
+    }
+
+    pub(super) fn paegents(
+        &mut self,
+        file: PaegentsFile,
+        own: OwnSecrets,
+        is_owner: bool,
+    ) -> Result<PaegentsSettings, LoadError> {
+        let api_url = if let Some((url, origin)) = self.text(Variable::PaegentsApiUrl, file.api_url)
+        {
+            reachable("paegents.api_url", url, &origin)?
+        } else {
+            self.note("paegents.api_url", PAEGENTS_API_URL, Origin::Default);
+            PAEGENTS_API_URL.to_owned()
+        };
+        let loaded = own != OwnSecrets::None;
+        let agent_id = match self.text(Variable::PaegentsAgentId, file.agent_id).filter(|_| loaded)
+        {
+            Some((id, origin)) => {
+                let problem = "must be an identifier: letters, digits, `-` and `_`";
+                let value = LoadError::Value { setting: "paegents.agent_id", origin, problem };
+                Some(id.parse().map_err(|_| value)?)
+            }
+            None => None,
+        };
+        let api_key = self.header_secret(Variable::PaegentsApiKey, loaded)?;
+        // Nobody else has any use for it, and a model's server least of all.
+        let owner_jwt =
+            if is_owner { self.header_secret(Variable::OwnerJwt, loaded)? } else { None };
+        let webhook_secret = self.secret(Variable::PaegentsWebhookSecret, loaded);
+        let escrow = match file.escrow {
+            Some(text) => {
+                self.note("paegents.escrow", &text, Origin::File);
+                let problem = "must be a contract's address: 0x and 40 hex digits";
+                let (setting, origin) = ("paegents.escrow", Origin::File);
+                let value = LoadError::Value { setting, origin, problem };
+                Some(payable_address(&text).ok_or(value)?)
+            }
+            None => None,
+        };
+        let (soft_stop_percent, origin) = match file.soft_stop_percent {
+            Some(percent) => (percent, Origin::File),
+            None => (SOFT_STOP_PERCENT, Origin::Default),
+        };
+        self.note("paegents.soft_stop_percent", soft_stop_percent, origin.clone());
+        if !(1..=100).contains(&soft_stop_percent) {
+            let (setting, problem) = ("paegents.soft_stop_percent", "must be 1 to 100");
+            return Err(LoadError::Value { setting, origin, problem });
+        }
+        Ok(PaegentsSettings {
+            api_url,
+            agent_id,
+            api_key,
+            webhook_secret,
+            owner_jwt,
+            escrow,
+            soft_stop_percent,
+        })
+    }
+
+    /// A secret that goes into a header: without `Bearer` before it, which is put there for it.
+    fn header_secret(
+        &mut self,
+        variable: Variable,
+        loaded: bool,
+    ) -> Result<Option<SecretString>, LoadError> {
+        let Some(secret) = self.secret(variable, loaded) else { return Ok(None) };
+        let text = secret.expose_secret();
+        let bare = match text.split_once(' ') {
+            Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+            _ => text,
+        };
+        if bare.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(Some(bare.to_owned().into()));
+        }
+        Err(LoadError::Value {
+            setting: variable.setting(),
+            origin: Origin::Environment(variable),
+            problem: "has characters that no key has",
+        })
     }
 
     pub(super) fn wallet(

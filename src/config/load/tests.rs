@@ -90,6 +90,48 @@ fn flags_count_more_than_the_environment_and_that_more_than_the_file() {
 }
 
 #[test]
+fn f17_the_owner_s_token_is_loaded_for_its_profile_alone() {
+    let env = [("OWNER_JWT", "a.s3cret.jwt"), ("PAEGENTS_API_KEY", "sk_1")];
+    let load = |profiles: &[Profile]| {
+        let flags = Flags { live: true, profiles: profiles.to_vec(), ..Flags::default() };
+        Home::new(None).load(&flags, &env)
+    };
+    for profile in Profile::ALL.iter().filter(|profile| **profile != Profile::Owner) {
+        let loaded = load(&[*profile]).unwrap();
+        assert!(loaded.settings.paegents.owner_jwt.is_none(), "{profile:?}");
+        let token = Origin::Environment(Variable::OwnerJwt);
+        assert!(loaded.entries.iter().all(|entry| entry.origin != token), "{profile:?}");
+        let together = load(&[*profile, Profile::Owner]);
+        assert_eq!(together.is_ok(), *profile == Profile::Market, "{profile:?}");
+    }
+    let own = load(&[Profile::Owner]).unwrap();
+    assert!(own.settings.paegents.owner_jwt.is_some());
+    // Nor do the tools that get an account come beside them, where there is none.
+    assert_eq!(own.settings.profiles, [Profile::Market, Profile::Owner]);
+}
+
+#[test]
+fn tools_that_get_an_account_are_there_where_there_is_none() {
+    let (id, key) = (("PAEGENTS_AGENT_ID", "agt_1"), ("PAEGENTS_API_KEY", "sk_1"));
+    let without = [Profile::Market, Profile::Buy];
+    let with = [Profile::Market, Profile::Buy, Profile::Account];
+    #[rustfmt::skip]
+    let rows = [
+        // what it shows         marketplace             environment       profiles
+        ("no key",               Marketplace::Paegents,  &[][..],          &with[..]),
+        ("a key of no agent",    Marketplace::Paegents,  &[key][..],       &with[..]),
+        ("an agent and its key", Marketplace::Paegents,  &[id, key][..],   &without[..]),
+        ("no key at Crochet",    Marketplace::Crochet,   &[id, key][..],   &with[..]),
+        ("no key at CROO",       Marketplace::Croo,      &[][..],          &without[..]),
+    ];
+    for (row, marketplace, env, profiles) in rows {
+        let flags = Flags { marketplaces: vec![marketplace], ..Flags::default() };
+        let loaded = Home::new(None).load(&flags, env).unwrap();
+        assert_eq!(loaded.settings.profiles, profiles, "{row}");
+    }
+}
+
+#[test]
 fn sandbox_or_live() {
     const URL: &str = "http://127.0.0.1:9/admin";
     let key = [("CROCHET_API_KEY", "am_k_1")];
@@ -248,6 +290,8 @@ fn every_variable_of_the_table_is_read() {
             Variable::Log => "debug",
             Variable::SandboxUrl => "http://127.0.0.1:9/admin",
             Variable::CrochetApiUrl => "https://crochet.example/api",
+            Variable::PaegentsApiUrl => "https://paegents.example",
+            Variable::PaegentsAgentId => "agt_1",
             Variable::BaseRpcUrl => "https://node.example/s3cret",
             Variable::ChainId => "84532",
             Variable::AgentWalletAddress => "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
@@ -255,10 +299,15 @@ fn every_variable_of_the_table_is_read() {
             Variable::CrooSdkKey
             | Variable::CrochetApiKey
             | Variable::CrochetSigningSecret
+            | Variable::PaegentsApiKey
+            | Variable::PaegentsWebhookSecret
+            | Variable::OwnerJwt
             | Variable::AgentPrivateKey
             | Variable::SolanaKey => "s3cret",
         };
-        let flags = Flags { live: *variable != Variable::SandboxUrl, ..Flags::default() };
+        let profiles = vec![Profile::Owner];
+        let live = *variable != Variable::SandboxUrl;
+        let flags = Flags { profiles, live, ..Flags::default() };
         let loaded = Home::new(None).load(&flags, &[(variable.name(), value)]).unwrap();
         let entry = loaded.entries.iter().find(|entry| entry.setting == variable.setting());
         let entry = entry.unwrap_or_else(|| panic!("{} is not read", variable.name()));

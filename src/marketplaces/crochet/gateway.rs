@@ -196,9 +196,13 @@ impl Gateway {
         if purchase.account.is_some() {
             let on_chain = self.evm().await?.look_up(purchase).await;
             match on_chain {
-                Ok(fate @ (Fate::Paid | Fate::Pending)) => return Ok(fate),
+                Ok(fate @ (Fate::Paid | Fate::Receipt(_) | Fate::Pending | Fate::Known(_))) => {
+                    return Ok(fate);
+                }
                 // One node's word is no proof: it may lag, or lie.
-                Ok(Fate::Dead(_, why)) => return Ok(self.dead(purchase, why).await),
+                Ok(Fate::Dead(_, why) | Fate::Refused(_, why, _)) => {
+                    return Ok(self.dead(purchase, why).await);
+                }
                 Ok(Fate::Unknown(_)) | Err(_) => {}
             }
             // The chain cannot tell; Crochet's own record can, where it has the payment.

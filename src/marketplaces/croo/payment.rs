@@ -336,8 +336,8 @@ impl Payment for Orders {
         async move { Ok(self.fate_of(&self.order(purchase).await?, purchase)) }.boxed()
     }
 
-    fn horizon_seconds(&self) -> i64 {
-        HORIZON_SECONDS
+    fn certain_at(&self, purchase: &Purchase) -> Option<i64> {
+        Some(purchase.updated_at.saturating_add(HORIZON_SECONDS))
     }
 
     fn collect<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Collected, Error>> {

@@ -15,9 +15,7 @@ use std::{
     time::Duration,
 };
 
-use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
-use serde::Serialize;
 use serde_json::json;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ears::Ears;
 
 use super::events::{Told, digest, reconcile};
+pub use crate::events::Condition;
 use crate::{
     access::Access,
     error::{Code, Error},
@@ -74,25 +73,6 @@ impl Default for Times {
             ghost: Duration::from_secs(90),
         }
     }
-}
-
-/// How the stream of events stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Condition {
-    /// It was not begun, or there is no key.
-    Off,
-    /// It is on its way, again and again.
-    Connecting,
-    /// It is open.
-    Connected,
-    /// Another process of this store holds it.
-    Elsewhere,
-    /// Another program holds it.
-    Conflict,
-    /// The marketplace does not accept the key.
-    Refused,
 }
 
 /// How it stands, and since when it has not been open.
@@ -229,7 +209,9 @@ impl Stream {
     }
 
     async fn turn(&self) -> Result<Turn, Error> {
-        let Some(key) = self.access.croo().await?.api.key else { return Ok(Turn::Nothing) };
+        let Some(key) = self.access.croo().await?.api.key().cloned() else {
+            return Ok(Turn::Nothing);
+        };
         let key = digest(key.expose_secret().as_bytes());
         let name = format!("croo-events:{key}");
         let lease = Lease::take(self.access.store(), &name, &self.instance).await?;

@@ -198,7 +198,7 @@ impl Server {
         }
         app.refresh_clock().await?;
         let crochet = app.crochet().await?;
-        if crochet.api.key.is_none() {
+        if crochet.api.key().is_none() {
             return Err(crochet.api.not_registered());
         }
         let Enveloped(listing) =

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     reading::{negotiation as read_negotiation, role_among},
     shown::{NegotiationView, RoleWord},
-    wait::Wait,
 };
 use crate::{
     error::Error,
@@ -20,7 +19,7 @@ use crate::{
     owner::Owner,
     recovery::NextCall,
     server::Server,
-    tools::{Args, Reply, input, output},
+    tools::{Args, Reply, input, output, wait::Wait},
 };
 
 /// Rows of a list, where nobody says.

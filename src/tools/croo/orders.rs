@@ -12,7 +12,6 @@ use super::{
         role_among, role_in,
     },
     shown::{NegotiationView, OrderView},
-    wait::Wait,
 };
 use crate::{
     app::App,
@@ -32,7 +31,7 @@ use crate::{
     recovery::NextCall,
     server::Server,
     spend::{check_call, is_begun},
-    tools::{Args, Reply, input, output},
+    tools::{Args, Reply, input, output, wait::Wait},
 };
 
 /// The longest reason, in characters.

@@ -152,7 +152,7 @@ impl Server {
 
 /// The turn of a key: the platform refuses what one agent does at the same time (§11).
 async fn turn(app: &App, croo: &Croo) -> Result<Lease, Error> {
-    let key = croo.api.key.as_ref().map_or("", |key| key.expose_secret());
+    let key = croo.api.key().map_or("", |key| key.expose_secret());
     let name = format!("croo-key:{}", digest(key.as_bytes()));
     let holder = PurchaseId::from_random(random()).to_string();
     Lease::wait(app.store(), &name, &holder).await?.ok_or_else(|| {

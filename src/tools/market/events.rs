@@ -13,6 +13,7 @@ use crate::{
     clock::rfc3339,
     error::{Code, Error},
     events::{self, Changes, Event},
+    marketplaces::Marketplace,
     owner::Owner,
     recovery::NextCall,
     server::Server,
@@ -78,8 +79,8 @@ impl From<Event> for EventView {
 
 #[tool_router(router = market_event_tools, vis = "pub(crate)")]
 impl Server {
-    /// Wait for something to happen to your purchases, orders and negotiations. Returns events and
-    /// the cursor for the next call; empty when the time is over.
+    /// Wait for something to happen to your purchases, orders, negotiations and agreements. Returns
+    /// events and the cursor for the next call; empty when the time is over.
     #[tool(
         name = "market_wait_events",
         input_schema = input::<WaitEventsArgs>(),
@@ -105,13 +106,14 @@ impl Server {
             Some(_) => return Err(Error::argument("cursor", "must not be negative", "0")),
             None => store.with(move |db| events::last(db, &who)).await?,
         };
+        self.app().feed().freshen().await;
         let found = self.heard(&owner, cursor, limit, Duration::from_secs(wait)).await?;
         let again = |cursor: i64| {
             let why = "waits for what happens after these";
             NextCall::new("market_wait_events", json!({ "cursor": cursor }), why)
         };
         if found.is_empty()
-            && let Some(trouble) = self.app().stream().trouble()
+            && let Some(trouble) = self.trouble()
         {
             return Err(self.unheard(trouble).next(again(cursor)));
         }
@@ -156,15 +158,23 @@ impl Server {
         }
     }
 
+    /// Why nothing may be heard from a marketplace.
+    fn trouble(&self) -> Option<Error> {
+        self.app().stream().trouble().or_else(|| self.app().feed().trouble())
+    }
+
     /// Why nothing was heard, with what can be read instead.
     fn unheard(&self, trouble: Error) -> Error {
         if trouble.code != Code::EventsDegraded {
             return trouble;
         }
+        let why = "reads what is not told";
+        if trouble.marketplace == Some(Marketplace::Paegents) {
+            return trouble.next(NextCall::new("paegents_list_agreements", json!({}), why));
+        }
         let sides = [("croo_pay_order", "buyer"), ("croo_deliver_order", "provider")];
         let sides = sides.into_iter().filter(|(tool, _)| self.offers(tool));
         sides.fold(trouble, |trouble, (_, role)| {
-            let why = "reads what the stream does not tell";
             trouble.next(NextCall::new("croo_list_orders", json!({ "role": role }), why))
         })
     }
@@ -203,6 +213,10 @@ impl Server {
             }
             let role = if id("role") == Some("provider") { "provider" } else { "requester" };
             return Some(NextCall::new("croo_list_negotiations", json!({ "role": role }), why));
+        }
+        if let Some(agreement) = id("agreement_id") {
+            let about = json!({ "agreement_id": agreement });
+            return Some(NextCall::new("paegents_get_agreement", about, why));
         }
         let is_conflict = event.kind.starts_with(Code::InstanceConflict.name());
         is_conflict.then(|| {

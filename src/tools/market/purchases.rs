@@ -14,7 +14,7 @@ use crate::{
     owner::Owner,
     recovery::NextCall,
     server::Server,
-    spend::resume_call,
+    spend::{anew, resume_call},
     tools::{Args, Reply, input, output},
 };
 
@@ -164,7 +164,7 @@ impl Server {
         // A sandbox that is gone is told by what follows, with what is known of the money.
         let _ = app.refresh_clock().await;
         let purchase = app.spending().check(&args.purchase_id, &owner.principal).await?;
-        let next = next_of(&purchase).into_iter().collect();
+        let next = next_of(&purchase).or_else(|| anew(&purchase)).into_iter().collect();
         let view = CheckView {
             purchase: PurchaseView::from(&purchase),
             failure: purchase.failure.clone(),

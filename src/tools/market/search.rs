@@ -13,6 +13,7 @@ use crate::{
         Marketplace,
         crochet::listings::{BrowseListings, Listing},
         croo::services::{ListServices, Service},
+        paegents::{MICROS_PER_CENT, services as paegents},
     },
     money::Usdc,
     recovery::NextCall,
@@ -45,7 +46,7 @@ pub struct SearchArgs {
     /// 1 to 50, default 10.
     #[serde(default)]
     pub limit: Option<u64>,
-    /// From an earlier result.
+    /// From an earlier result; all else as there.
     #[serde(default)]
     pub cursor: Option<String>,
 }
@@ -74,7 +75,7 @@ pub struct Offer {
     pub name_untrusted: String,
     /// In the seller's words.
     pub summary_untrusted: String,
-    /// Dollars, without gas; absent where it cannot be read.
+    /// Dollars, without gas, for one unit; absent where it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_usd: Option<Usdc>,
     /// Who sells it.
@@ -119,12 +120,26 @@ impl From<&Service> for Offer {
     }
 }
 
+impl From<&paegents::Service> for Offer {
+    fn from(service: &paegents::Service) -> Self {
+        Self {
+            marketplace: Marketplace::Paegents,
+            id: service.service_id.to_string(),
+            name_untrusted: clean(&service.service_name, NAME_CHARS_MAX),
+            summary_untrusted: clean(&service.description, SUMMARY_CHARS_MAX),
+            price_usd: service.unit_price(),
+            seller: service.agent_id.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
 impl Offer {
     /// The call that shows it in full.
     fn look(&self) -> NextCall {
         let (tool, name) = match self.marketplace {
             Marketplace::Croo => ("croo_get_service", "service_id"),
             Marketplace::Crochet => ("crochet_get_listing", "listing_id"),
+            Marketplace::Paegents => ("paegents_get_service", "service_id"),
         };
         NextCall::new(tool, json!({ name: self.id }), "shows its input, and the call that buys it")
     }
@@ -179,8 +194,9 @@ impl Server {
         }
         let in_use = asked(app, args.marketplace)?;
         let pages = pages(args.cursor.as_deref(), &in_use)?;
-        let shares = u64::try_from(pages.len()).unwrap_or(1).max(1);
-        let question = Question { query, most: args.max_price_usd, rows: limit.div_ceil(shares) };
+        // Also when some have no further page: a page has to be as long as those before it.
+        let shares = u64::try_from(in_use.len()).unwrap_or(1).max(1);
+        let question = Question { query, most: args.max_price_usd, rows: (limit / shares).max(1) };
         let asked = pages.iter().map(async |&(marketplace, page)| Answered {
             marketplace,
             page,
@@ -288,10 +304,26 @@ impl Question {
         let mut found = match marketplace {
             Marketplace::Croo => self.at_croo(app, page).await?,
             Marketplace::Crochet => self.at_crochet(app, page).await?,
+            Marketplace::Paegents => self.at_paegents(app, page).await?,
         };
         let affordable = |price: Option<Usdc>, most| price.is_some_and(|price| price <= most);
         found.offers.retain(|offer| self.most.is_none_or(|most| affordable(offer.price_usd, most)));
         Ok(found)
+    }
+
+    async fn at_paegents(&self, app: &App, page: u64) -> Result<Found, Error> {
+        let search = paegents::SearchCatalog {
+            limit: self.rows,
+            offset: (page - 1).saturating_mul(self.rows),
+            query: self.query.clone(),
+            category: None,
+            min_price: None,
+            // A price between two cents is above the lower one.
+            max_price: self.most.map(|most| most.micros() / MICROS_PER_CENT),
+        };
+        let found = app.paegents().await?.api.send(&search).await?;
+        let active = found.results.iter().filter(|service| service.is_active);
+        Ok(Found { offers: active.map(Offer::from).collect(), more: found.has_more })
     }
 
     async fn at_croo(&self, app: &App, page: u64) -> Result<Found, Error> {

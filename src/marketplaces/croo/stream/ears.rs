@@ -81,7 +81,7 @@ impl Listener for Ears<'_> {
         let access = &self.stream.access;
         let found = async {
             let (venue, croo) = (access.venue().await?, access.croo().await?.registered()?);
-            Ok::<_, crate::error::Error>((venue, croo.api.key))
+            Ok::<_, crate::error::Error>((venue, croo.api.key().cloned()))
         };
         match found.await {
             Ok((venue, Some(key))) => match events::address(&venue.croo.ws_url, &key) {

@@ -105,7 +105,7 @@ pub(super) async fn register(
     let extra = checked_extra(args.extra as Extra, &ours)?;
     check_not_configured(app)?;
     let api = app.crochet().await?.api;
-    if api.key.is_some() && !args.again {
+    if api.key().is_some() && !args.again {
         let message = "there is a key for Crochet already; nothing was sent";
         let why = "shows whether it works, and whose it is";
         return Err(Error::new(Code::Conflict, message)

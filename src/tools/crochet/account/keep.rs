@@ -3,6 +3,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use reqwest::header::AUTHORIZATION;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
@@ -79,10 +80,10 @@ pub(crate) fn check_not_configured(app: &App) -> Result<(), Error> {
 
 /// The API with this key.
 pub(crate) fn with_key(api: &Api, authorization: &SecretString) -> Api {
-    Api { key: Some(authorization.clone()), ..api.clone() }
+    Api { keys: vec![(AUTHORIZATION, authorization.clone())], ..api.clone() }
 }
 
 /// Whether two keys are the same.
 pub(crate) fn authorization_of(api: &Api) -> &str {
-    api.key.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default()
+    api.key().map(ExposeSecret::expose_secret).unwrap_or_default()
 }

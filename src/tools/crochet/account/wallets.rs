@@ -92,7 +92,7 @@ pub(super) async fn link(
     checked_capabilities(args.capabilities.as_deref())?;
     let extra = checked_extra(args.extra, OURS)?;
     let api = &app.crochet().await?.api;
-    if api.key.is_none() {
+    if api.key().is_none() {
         return Err(api.not_registered());
     }
     let wallet = &*app.wallet().await?;
@@ -167,7 +167,7 @@ pub(super) async fn update(
         return Err(Error::argument("capabilities", problem, "[\"payment\"]"));
     }
     let api = &app.crochet().await?.api;
-    if api.key.is_none() {
+    if api.key().is_none() {
         return Err(api.not_registered());
     }
     let wallet = &*app.wallet().await?;

@@ -163,7 +163,7 @@ pub(super) async fn create(
     // All is checked before the work is done.
     drop(listing(app, &args)?);
     let api = app.crochet().await?.api;
-    if api.key.is_none() {
+    if api.key().is_none() {
         return Err(api.not_registered());
     }
     let args = Arc::new(args);

@@ -27,9 +27,9 @@ use crate::{
         croo::{
             reading::{order as read_order, purchase_of, role_in},
             shown::shown_time,
-            wait::Wait,
         },
         market::purchases::PurchaseView,
+        wait::Wait,
     },
 };
 

@@ -1,4 +1,4 @@
-//! Waiting for something at CROO to change: asked again and again, since events may be missed.
+//! Waiting for something at a marketplace to change: asked again and again, since events may be missed.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A caller who waits.
 #[derive(Debug)]
-pub(super) struct Wait<'a> {
+pub(crate) struct Wait<'a> {
     app: &'a App,
     owner: &'a Owner,
     since: Instant,
@@ -33,7 +33,7 @@ impl<'a> Wait<'a> {
     /// # Errors
     ///
     /// [`Code::InvalidArgument`] where that is too long for this caller.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         app: &'a App,
         owner: &'a Owner,
         seconds: Option<u64>,
@@ -45,7 +45,7 @@ impl<'a> Wait<'a> {
 
     /// Pauses, then says whether to ask again; `false` at once where the time is over, the caller
     /// has gone or the program ends.
-    pub(super) async fn again(&mut self, what: &str) -> bool {
+    pub(crate) async fn again(&mut self, what: &str) -> bool {
         let (left, stopping) =
             (self.length.saturating_sub(self.since.elapsed()), self.app.stopping());
         if left.is_zero() || self.owner.cancelled.is_cancelled() || stopping.is_cancelled() {
@@ -67,8 +67,28 @@ impl<'a> Wait<'a> {
     }
 
     /// As [`Self::again`], after a question that failed: what may pass is asked again.
-    pub(super) async fn again_after(&mut self, error: &Error, what: &str) -> bool {
+    pub(crate) async fn again_after(&mut self, error: &Error, what: &str) -> bool {
         let passes = matches!(error.code, Code::UpstreamUnavailable | Code::RateLimited);
         passes && self.again(what).await
+    }
+}
+
+/// Does the work, and tells the caller every second how long it has taken.
+pub(crate) async fn while_telling<T>(
+    owner: &Owner,
+    of_seconds: u32,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut elapsed = 0_u32;
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {
+                elapsed = elapsed.saturating_add(1).min(of_seconds);
+                owner.tell(elapsed, of_seconds, what).await;
+            }
+        }
     }
 }

@@ -1,0 +1,512 @@
+//! Funding an agreement's escrow: signed, submitted, asked about. Source: protocols/paegents.md
+//! §6.3, §6.4, §10.5, §14.4.
+//!
+//! The instrument is an intent with the permits beside it. Each has a nonce of its own, so the same
+//! one may be handed in again; another is made only when the permits are over and their nonce was
+//! never used. What paid is the chain's word: the platform's alone is not believed.
+
+use std::{sync::Arc, time::Duration};
+
+use alloy_primitives::{Address, B256, U256};
+use futures::{FutureExt, future::BoxFuture};
+use reqwest::Method;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::Value;
+
+use super::{
+    Paegents,
+    agreements::{Agreement, GetAgreement},
+    offer::{Offer, look},
+    package::{CHALLENGE_SECONDS, EXPIRY_SECONDS_MAX, first_difference},
+    status::{has_failed, is_active, is_funded},
+};
+use crate::{
+    access::Access,
+    chain::{Chain, Receipt},
+    config::Mode,
+    error::{Code, Error},
+    ids::AgreementId,
+    journal::Purchase,
+    marketplaces::{
+        Marketplace,
+        http::{Effect, Operation},
+    },
+    money::Usdc,
+    spend::{Account, Answer, Collected, Fate, Instrument, Payment, Prepared, permit_account},
+    wallet::{
+        SignError, Wallet,
+        eip712::{Activation, ActivationBounds, ActivationIntent, Permit, PermitBounds},
+        transfer::moved_usdc,
+    },
+};
+
+/// How long the permits hold, in seconds.
+const DEADLINE_SECONDS: i64 = 600;
+/// How long after their deadline their nonce is believed to stay unused, in seconds.
+const FINALITY_SECONDS: i64 = 60;
+/// How long a caller is kept with an activation (DESIGN §6).
+const FOLLOW_AT_MOST: Duration = Duration::from_secs(45);
+
+/// Hands the signatures in: `POST /usage-agreements/{id}/activate-escrow`.
+#[derive(Debug, Serialize)]
+struct ActivateEscrow<'a> {
+    #[serde(skip)]
+    agreement_id: &'a AgreementId,
+    buyer_intent: &'a ActivationIntent,
+    buyer_signature: String,
+    funding_authorization: FundingAuthorization,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buyer_infra_fee_permit_signature: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buyer_infra_fee_permit_deadline: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct FundingAuthorization {
+    mode: FundingMode,
+    amount: u64,
+    deadline: u64,
+    permit_data: Option<String>,
+}
+
+impl Operation for ActivateEscrow<'_> {
+    const NAME: &'static str = "paegents.activate_escrow";
+    const METHOD: Method = Method::POST;
+    const EFFECT: Effect = Effect::Write;
+    // The agreement is read again: what is believed of it is what the chain says.
+    type Output = IgnoredAny;
+
+    fn path(&self) -> String {
+        format!("/usage-agreements/{}/activate-escrow", self.agreement_id)
+    }
+
+    fn idempotency_key(&self) -> Option<String> {
+        Some(format!("activate:{}", self.agreement_id))
+    }
+}
+
+/// How the deposit is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FundingMode {
+    /// By a signature of this wallet.
+    #[serde(rename = "erc2612_permit")]
+    Permit,
+    /// From an allowance that the wallet has given before.
+    #[serde(rename = "prior_allowance")]
+    Allowance,
+}
+
+/// The journal's instrument: all that the signatures are made from, and their digests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Fields {
+    agreement_id: AgreementId,
+    mode: FundingMode,
+    activation: Activation,
+    permit: Option<Permit>,
+    fee_permit: Option<Permit>,
+    /// `nonces` of the wallet when they were fixed.
+    permit_nonce: u64,
+    fixed_at: i64,
+    /// After it nothing can be drawn.
+    expires_at: i64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    digests: Vec<B256>,
+}
+
+/// What the owner's word holds for, from the purchase's body.
+#[derive(Debug, Deserialize)]
+struct Agreed {
+    quantity: u64,
+    unit_price_usd: Usdc,
+    seller_wallet: Address,
+    deposit_usd: Usdc,
+    fee_usd: Option<Usdc>,
+    fee_collector: Option<Address>,
+}
+
+/// The signatures, made again from the journal whenever they are needed.
+struct Signatures {
+    intent: String,
+    permit: Option<String>,
+    fee_permit: Option<String>,
+    digests: Vec<B256>,
+}
+
+/// What makes two requests to fund an escrow the same purchase.
+#[must_use]
+pub fn natural_key(agreement_id: &AgreementId) -> String {
+    format!("paegents:escrow:{agreement_id}")
+}
+
+/// Funds escrows.
+#[derive(Debug)]
+pub struct Escrows {
+    access: Arc<Access>,
+}
+
+impl Escrows {
+    /// Pays for the agent of this program.
+    #[must_use]
+    pub const fn new(access: Arc<Access>) -> Self {
+        Self { access }
+    }
+
+    /// Paegents as this purchase knows it: its key goes only to the host that it was made at.
+    async fn paegents(&self, purchase: &Purchase) -> Result<Paegents, Error> {
+        let paegents = self.access.paegents().await?;
+        paegents.agent()?;
+        let moved = paegents.api.base.as_str() != purchase.origin;
+        if moved && self.access.settings().mode == Mode::Live {
+            let message = format!(
+                "{} was made at {}, which is not the configured Paegents",
+                purchase.id, purchase.origin
+            );
+            return Err(Error::new(Code::WrongState, message));
+        }
+        Ok(paegents)
+    }
+
+    async fn agreement(&self, purchase: &Purchase) -> Result<Agreement, Error> {
+        let id = agreement_id(purchase)?;
+        let read = GetAgreement { agreement_id: &id };
+        let agreement = self.paegents(purchase).await?.api.send(&read).await?;
+        if agreement.agreement_id == id {
+            return Ok(agreement);
+        }
+        let message = format!("Paegents answered for {id} with another agreement");
+        Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Paegents))
+    }
+
+    /// Reads everything once more, holds it against what was approved, and fixes the nonces.
+    async fn prepared(&self, purchase: &Purchase) -> Result<Prepared, Error> {
+        let paegents = self.paegents(purchase).await?;
+        let id = agreement_id(purchase)?;
+        let offer = Offer::read(&self.access, &paegents, &id).await?;
+        let approved: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
+        let by_allowance = approved.pointer("/arguments/allowance") == Some(&Value::Bool(true));
+        let present = serde_json::from_slice(&offer.body(by_allowance)).unwrap_or_default();
+        if let Some(field) = first_difference(&approved, &present) {
+            let field = field.strip_prefix("package.").unwrap_or(&field).to_owned();
+            let message = format!(
+                "the activation package's {field} has changed since it was approved; nothing was \
+                 signed"
+            );
+            return Err(Error::new(Code::TermsMismatch, message)
+                .at(Marketplace::Paegents)
+                .field(field, None)
+                .next(look(&id)));
+        }
+        let chain = self.access.chain().await?;
+        // A node that does not answer is told apart from an empty wallet.
+        let balance = chain.usdc_balance(offer.wallet).await?;
+        if balance < offer.asked.total {
+            let message = format!(
+                "the wallet {} has {balance} USDC, and {} are needed",
+                offer.wallet, offer.asked.total
+            );
+            return Err(Error::new(Code::InsufficientFunds, message).at(Marketplace::Paegents));
+        }
+        let mode = funding_mode(&chain, &offer, by_allowance).await?;
+        let fields = self.fixed(&chain, &offer, mode).await?;
+        Ok(Prepared::Pay(Instrument {
+            reference: id.to_string(),
+            amount: offer.asked.total,
+            asset: "USDC".to_owned(),
+            chain_id: chain.pins().chain_id,
+            details: serde_json::to_value(&fields).map_err(|_| broken(purchase))?,
+            rerouted: None,
+            account: Some(Account { address: permit_account(offer.wallet), nonce: None }),
+        }))
+    }
+
+    async fn fixed(
+        &self,
+        chain: &Chain,
+        offer: &Offer,
+        mode: FundingMode,
+    ) -> Result<Fields, Error> {
+        let (package, terms) = (&offer.package, &offer.package.terms);
+        let pins = chain.pins();
+        let permit_nonce = chain.permit_nonce(offer.wallet).await?;
+        let now = self.access.clock().now();
+        let deadline = now.saturating_add(DEADLINE_SECONDS);
+        let permit = |spender, value, nonce: u64| Permit {
+            chain_id: pins.chain_id,
+            token: pins.usdc,
+            owner: offer.wallet,
+            spender,
+            value,
+            nonce: U256::from(nonce),
+            deadline: u64::try_from(deadline).unwrap_or(0),
+        };
+        let by_permit = mode == FundingMode::Permit;
+        // The platform draws the deposit first and the fee after it (§14.4, assumed).
+        let fee_nonce = permit_nonce.saturating_add(u64::from(by_permit));
+        let expiry = i64::try_from(terms.expiry).unwrap_or(i64::MAX);
+        Ok(Fields {
+            agreement_id: offer.agreement.agreement_id.clone(),
+            mode,
+            activation: Activation {
+                chain_id: pins.chain_id,
+                spender: offer.escrow,
+                intent: ActivationIntent {
+                    agreement_key: package.agreement_key,
+                    platform_agreement_id_hash: package.platform_agreement_id_hash,
+                    buyer: terms.buyer,
+                    seller: terms.seller,
+                    token: terms.token,
+                    quantity: U256::from(terms.quantity),
+                    price_per_unit: U256::from(terms.price_per_unit_atomic),
+                    deposit_amount: U256::from(terms.deposit_amount_atomic),
+                    challenge_window_seconds: terms.challenge_window_seconds,
+                    service_hash: terms.service_hash,
+                    terms_hash: terms.terms_hash,
+                    expiry: terms.expiry,
+                    nonce: U256::from(package.nonces.buyer_activation_nonce),
+                    salt: terms.salt,
+                },
+            },
+            permit: by_permit.then(|| permit(offer.escrow, offer.asked.deposit, permit_nonce)),
+            fee_permit: offer.asked.fee.map(|(fee, collector)| permit(collector, fee, fee_nonce)),
+            permit_nonce,
+            fixed_at: now,
+            // An intent without a permit can be used as long as it holds itself.
+            expires_at: if by_permit { deadline } else { expiry.max(deadline) },
+            digests: Vec::new(),
+        })
+    }
+
+    /// Makes the signatures from the journal, within what was approved.
+    async fn signed(&self, purchase: &Purchase, fields: &Fields) -> Result<Signatures, Error> {
+        let (wallet, chain) = (self.access.wallet().await?, self.access.chain().await?);
+        let body: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
+        let agreed = body.get("agreed").cloned().unwrap_or_default();
+        let agreed: Agreed = serde_json::from_value(agreed).map_err(|_| broken(purchase))?;
+        let escrow = super::offer::escrow(&self.access, chain.pins())?;
+        sign(&wallet, chain.pins().chain_id, escrow, &agreed, fields).map_err(|error| {
+            let message = format!("the escrow is not signed: {error}");
+            Error::new(Code::SigningRefused, message).at(Marketplace::Paegents)
+        })
+    }
+
+    async fn sent(&self, purchase: &Purchase) -> Fate {
+        let sent = async {
+            let fields = Fields::of(purchase)?;
+            let signed = self.signed(purchase, &fields).await?;
+            if signed.digests != fields.digests {
+                let message = "the wallet has changed since it was approved";
+                return Err(Error::new(Code::SigningRefused, message));
+            }
+            let deadline = fields.permit.as_ref().map_or(0, |permit| permit.deadline);
+            let request = ActivateEscrow {
+                agreement_id: &fields.agreement_id,
+                buyer_intent: &fields.activation.intent,
+                buyer_signature: signed.intent,
+                funding_authorization: FundingAuthorization {
+                    mode: fields.mode,
+                    amount: deposit_of(&fields).micros(),
+                    deadline,
+                    permit_data: signed.permit,
+                },
+                buyer_infra_fee_permit_signature: signed.fee_permit,
+                buyer_infra_fee_permit_deadline: fields.fee_permit.as_ref().map(|p| p.deadline),
+            };
+            self.paegents(purchase).await?.api.send(&request).await
+        };
+        match sent.await {
+            Ok(_) => self.looked_up(purchase).await.unwrap_or(Fate::Pending),
+            // Whoever has the signatures can use them until they are over, whatever was answered.
+            Err(error) => Fate::Unknown(error.to_string()),
+        }
+    }
+
+    /// What became of it, by the chain.
+    async fn looked_up(&self, purchase: &Purchase) -> Result<Fate, Error> {
+        let fields = Fields::of(purchase)?;
+        let agreement = self.agreement(purchase).await?;
+        let chain = self.access.chain().await?;
+        let owner = fields.activation.intent.buyer;
+        // In this order: a block after the time was read only has a later one.
+        let time = chain.time().await?;
+        let nonce = chain.permit_nonce(owner).await?;
+        let signed_permits = fields.permit.is_some() || fields.fee_permit.is_some();
+        let untouched = signed_permits && nonce <= fields.permit_nonce;
+        if let Ok(hash) = agreement.activation_tx_hash.trim().parse::<B256>()
+            && !untouched
+        {
+            match chain.receipt(hash).await? {
+                Some(receipt) if funds(&fields, &receipt) => return Ok(Fate::Paid),
+                Some(receipt) if receipt.succeeded => {
+                    let message = format!("the transaction {hash} funds something else");
+                    return Ok(Fate::Unknown(message));
+                }
+                Some(_) => {}
+                None => return Ok(Fate::Pending),
+            }
+        }
+        if is_funded(&agreement) && !untouched {
+            return Ok(if signed_permits { Fate::Paid } else { Fate::Pending });
+        }
+        let over = time > fields.expires_at.saturating_add(FINALITY_SECONDS);
+        Ok(match (over, untouched || !signed_permits) {
+            (true, true) if !is_funded(&agreement) => Fate::Dead(
+                Code::UpstreamRejected,
+                "its signatures are over, and the chain has seen none of them".to_owned(),
+            ),
+            (true, _) => Fate::Unknown(
+                "a permit of the wallet was used, and the platform does not say for what"
+                    .to_owned(),
+            ),
+            (false, _) if agreement.activation_status == "submitting" => Fate::Pending,
+            (false, _) if has_failed(&agreement.activation_status) => Fate::Unknown(
+                "the platform says that it failed; its signatures hold for a while".to_owned(),
+            ),
+            (false, _) => Fate::Unknown("the platform has not submitted it".to_owned()),
+        })
+    }
+
+    async fn collected(&self, purchase: &Purchase) -> Result<Collected, Error> {
+        let agreement = self.agreement(purchase).await?;
+        if !is_active(&agreement) && !is_funded(&agreement) {
+            return Ok(Collected::Pending);
+        }
+        let about = serde_json::json!({
+            "agreement_id": agreement.agreement_id,
+            "activation_tx_hash": agreement.activation_tx_hash.parse::<B256>().ok(),
+        });
+        Ok(Collected::Delivered(Answer { status: 200, body: about.to_string().into_bytes() }))
+    }
+}
+
+/// How the deposit is drawn: by a permit where the platform takes one and nobody asked otherwise.
+async fn funding_mode(
+    chain: &Chain,
+    offer: &Offer,
+    by_allowance: bool,
+) -> Result<FundingMode, Error> {
+    let offers = |mode: &str| offer.package.funding.mode_options.iter().any(|one| one == mode);
+    if offers("erc2612_permit") && !by_allowance {
+        return Ok(FundingMode::Permit);
+    }
+    if !offers("prior_allowance") {
+        let message = "the platform offers no way to fund the escrow that is known here";
+        return Err(Error::new(Code::TermsMismatch, message)
+            .at(Marketplace::Paegents)
+            .field("funding.mode_options", None));
+    }
+    let allowed = chain.allowance(offer.wallet, offer.escrow).await?;
+    if allowed >= U256::from(offer.asked.deposit.micros()) {
+        return Ok(FundingMode::Allowance);
+    }
+    let message = format!(
+        "the wallet allows the escrow contract {} to take less than the deposit of {} USD; nothing \
+         was signed",
+        offer.escrow, offer.asked.deposit
+    );
+    Err(Error::new(Code::WrongState, message).at(Marketplace::Paegents))
+}
+
+fn sign(
+    wallet: &Wallet,
+    chain_id: u64,
+    escrow: Address,
+    agreed: &Agreed,
+    fields: &Fields,
+) -> Result<Signatures, SignError> {
+    let now = u64::try_from(fields.fixed_at).unwrap_or(0);
+    let intent = wallet.sign_activation(
+        &fields.activation,
+        &ActivationBounds {
+            chain_id,
+            escrow,
+            seller: Some(agreed.seller_wallet),
+            quantity: agreed.quantity,
+            price_per_unit: agreed.unit_price_usd,
+            deposit_max: agreed.deposit_usd,
+            expiry_seconds: 1..=EXPIRY_SECONDS_MAX,
+            challenge_window_seconds: CHALLENGE_SECONDS,
+            now,
+        },
+    )?;
+    let mut digests = vec![intent.digest];
+    let mut permitted = |permit: Option<&Permit>, spender, value_max| {
+        let Some(permit) = permit else { return Ok(None) };
+        let bounds = PermitBounds { chain_id, spender, value_max, now };
+        let signed = wallet.sign_permit(permit, &bounds)?;
+        digests.push(signed.digest);
+        Ok::<_, SignError>(Some(signed.signature))
+    };
+    let permit = permitted(fields.permit.as_ref(), escrow, agreed.deposit_usd)?;
+    let collector = agreed.fee_collector.unwrap_or_default();
+    let fee = agreed.fee_usd.unwrap_or_default();
+    let fee_permit = permitted(fields.fee_permit.as_ref(), collector, fee)?;
+    Ok(Signatures { intent: intent.signature, permit, fee_permit, digests })
+}
+
+impl Fields {
+    fn of(purchase: &Purchase) -> Result<Self, Error> {
+        let instrument = purchase.instrument.clone().unwrap_or_default();
+        serde_json::from_value(instrument).map_err(|_| broken(purchase))
+    }
+}
+
+fn deposit_of(fields: &Fields) -> Usdc {
+    Usdc::from_micros(u64::try_from(fields.activation.intent.deposit_amount).unwrap_or(0))
+}
+
+/// Whether a transaction moved the deposit from the wallet into the escrow.
+fn funds(fields: &Fields, receipt: &Receipt) -> bool {
+    let (from, to) = (fields.activation.intent.buyer, fields.activation.spender);
+    receipt.succeeded
+        && moved_usdc(fields.activation.intent.token, receipt, from, to, deposit_of(fields))
+}
+
+fn agreement_id(purchase: &Purchase) -> Result<AgreementId, Error> {
+    purchase.item_id.parse().map_err(|_| broken(purchase))
+}
+
+fn broken(purchase: &Purchase) -> Error {
+    let message = format!("the journal's lines of {} are no escrow's", purchase.id);
+    Error::new(Code::Internal, message).purchase(&purchase.id)
+}
+
+impl Payment for Escrows {
+    fn prepare<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Prepared, Error>> {
+        self.prepared(purchase).boxed()
+    }
+
+    fn seal<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Value, Error>> {
+        async move {
+            let mut fields = Fields::of(purchase)?;
+            fields.digests = self.signed(purchase, &fields).await?.digests;
+            serde_json::to_value(&fields).map_err(|_| broken(purchase))
+        }
+        .boxed()
+    }
+
+    fn send<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Fate> {
+        self.sent(purchase).boxed()
+    }
+
+    fn look_up<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Fate, Error>> {
+        self.looked_up(purchase).boxed()
+    }
+
+    fn certain_at(&self, purchase: &Purchase) -> Option<i64> {
+        Some(Fields::of(purchase).ok()?.expires_at.saturating_add(FINALITY_SECONDS))
+    }
+
+    fn resend(&self, purchase: &Purchase, _now: i64) -> Option<Value> {
+        // The nonces make it the same one however often it is handed in.
+        purchase.instrument.clone()
+    }
+
+    fn follow_at_most(&self) -> Duration {
+        FOLLOW_AT_MOST
+    }
+
+    fn collect<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Collected, Error>> {
+        self.collected(purchase).boxed()
+    }
+}

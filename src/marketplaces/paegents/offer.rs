@@ -1,0 +1,191 @@
+//! What activating an agreement would cost and sign, read and checked: before the owner is asked,
+//! and once more before anything is signed. Source: protocols/paegents.md §6.3, §10.2, §14.1.
+
+use alloy_primitives::Address;
+use serde_json::{Value, json};
+
+use super::{
+    Paegents,
+    agreements::{Agreement, GetAgreement, Role},
+    package::{
+        ActivationPackage, Asked, DepositParams, Expected, GetActivationPackage, GetDepositParams,
+    },
+    status::{has_failed, is_funded},
+    steps,
+};
+use crate::{
+    access::Access,
+    error::{Code, Error, MoneyMoved},
+    ids::AgreementId,
+    marketplaces::{Marketplace, lenient::word},
+    recovery::NextCall,
+    wallet::pins,
+};
+
+/// An agreement that can be activated, with what that takes.
+#[derive(Debug)]
+pub struct Offer {
+    /// The agreement.
+    pub agreement: Agreement,
+    /// What is to be signed; it was checked.
+    pub package: ActivationPackage,
+    /// What it costs.
+    pub asked: Asked,
+    /// The escrow contract.
+    pub escrow: Address,
+    /// Our wallet.
+    pub wallet: Address,
+}
+
+impl Offer {
+    /// Reads and checks it. Signs nothing.
+    ///
+    /// # Errors
+    ///
+    /// As the operations; [`Code::NotAllowed`] for anyone but the buyer, [`Code::WrongState`] where
+    /// it cannot be activated now, and whatever [`ActivationPackage::check`] finds.
+    pub async fn read(
+        access: &Access,
+        paegents: &Paegents,
+        agreement_id: &AgreementId,
+    ) -> Result<Self, Error> {
+        let agreement = paegents.api.send(&GetAgreement { agreement_id }).await?;
+        if agreement.agreement_id != *agreement_id {
+            let message = format!("Paegents answered for {agreement_id} with another agreement");
+            return Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Paegents));
+        }
+        may_be_activated(paegents, &agreement)?;
+        let chain = access.chain().await?;
+        let wallet = access.wallet().await?.evm_address().ok_or_else(no_wallet)?;
+        let escrow = escrow(access, chain.pins())?;
+        let package = paegents.api.send(&GetActivationPackage { agreement_id }).await?;
+        let params = match paegents.api.send(&GetDepositParams { agreement_id }).await {
+            Ok(params) => params,
+            // They belong to the first version: a platform may no longer have them.
+            Err(error) if error.is(Code::NotFound) => DepositParams::default(),
+            Err(error) => return Err(error),
+        };
+        let asked = package.check(&Expected {
+            agreement: &agreement,
+            params: &params,
+            wallet,
+            escrow,
+            usdc: chain.pins().usdc,
+            chain_id: chain.pins().chain_id,
+            now: access.clock().now(),
+        })?;
+        Ok(Self { agreement, package, asked, escrow, wallet })
+    }
+
+    /// What policy and approval bind, as the body of the purchase: what the tool was called with,
+    /// what the owner is told, and everything that is signed but the nonces.
+    #[must_use]
+    pub fn body(&self, by_allowance: bool) -> Vec<u8> {
+        let mut arguments = json!({ "agreement_id": self.agreement.agreement_id });
+        if let (true, Some(members)) = (by_allowance, arguments.as_object_mut()) {
+            members.insert("allowance".to_owned(), Value::Bool(true));
+        }
+        let body = json!({
+            "arguments": arguments,
+            "described": self.described(),
+            "package": self.package.bound(),
+            "agreed": {
+                "quantity": self.agreement.quantity,
+                "unit_price_usd": self.agreement.unit_price().ok(),
+                "seller_wallet": self.package.terms.seller,
+                "deposit_usd": self.asked.deposit,
+                "fee_usd": self.asked.fee.map(|(amount, _)| amount),
+                "fee_collector": self.asked.fee.map(|(_, collector)| collector),
+            },
+        });
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    fn described(&self) -> String {
+        let terms = &self.package.terms;
+        let fee = match self.asked.fee {
+            Some((fee, collector)) => {
+                format!("{fee} USD as the platform's fee to {}", collector.to_checksum(None))
+            }
+            None => "no fee".to_owned(),
+        };
+        format!(
+            "the escrow of the agreement {}: {} {} at {} USD each, so {} USD into escrow for the \
+             seller's wallet {}, and {fee}; a close can be disputed for {} h",
+            self.agreement.agreement_id,
+            terms.quantity,
+            word(&self.agreement.unit),
+            self.agreement.unit_price().unwrap_or_default(),
+            self.asked.deposit,
+            terms.seller.to_checksum(None),
+            terms.challenge_window_seconds / 3_600,
+        )
+    }
+}
+
+/// The escrow contract of the chain in use.
+///
+/// # Errors
+///
+/// [`Code::SigningRefused`] where none is pinned or configured, or the two contradict.
+pub fn escrow(access: &Access, chain: &pins::Chain) -> Result<Address, Error> {
+    pins::escrow(chain, access.settings().paegents.escrow).map_err(|refused| {
+        let message = format!(
+            "{refused}; nothing was signed. The owner sets `escrow` under [paegents] in the \
+             configuration, once they know the contract"
+        );
+        Error::new(Code::SigningRefused, message).at(Marketplace::Paegents).field("escrow", None)
+    })
+}
+
+fn may_be_activated(paegents: &Paegents, agreement: &Agreement) -> Result<(), Error> {
+    let id = &agreement.agreement_id;
+    let role = agreement.role_of(paegents.agent()?);
+    let refused = |code, message| {
+        let error = Error::new(code, message).at(Marketplace::Paegents);
+        steps::of_agreement(agreement, role).into_iter().fold(error, Error::next)
+    };
+    if role != Some(Role::Buyer) {
+        let message = format!("only the buyer of the agreement {id} can pay its escrow");
+        return Err(refused(Code::NotAllowed, message));
+    }
+    if !agreement.is_escrowed() {
+        let message = format!(
+            "the agreement {id} is paid {}, not by an escrow",
+            word(&agreement.settlement_model)
+        );
+        return Err(refused(Code::WrongState, message));
+    }
+    if is_funded(agreement) {
+        let message =
+            format!("the escrow of the agreement {id} is funded: there is nothing to pay");
+        // It was not paid from here, but whoever else has the wallet may have paid it.
+        return Err(refused(Code::WrongState, message).money(MoneyMoved::Yes));
+    }
+    let failed = has_failed(&agreement.activation_status);
+    let ready = matches!(agreement.activation_status.as_str(), "" | "none" | "ready");
+    if agreement.status == "accepted" && (ready || failed) {
+        return Ok(());
+    }
+    let message = match agreement.activation_status.as_str() {
+        "submitting" => format!("the escrow of the agreement {id} is being funded already"),
+        _ => format!(
+            "the agreement {id} is {}; it can be paid once it is accepted",
+            word(&agreement.status)
+        ),
+    };
+    let moved = if agreement.status == "accepted" { MoneyMoved::Maybe } else { MoneyMoved::No };
+    Err(refused(Code::WrongState, message).money(moved))
+}
+
+fn no_wallet() -> Error {
+    let message = "there is no EVM wallet: `haggle keys generate` makes one";
+    Error::new(Code::InsufficientFunds, message).at(Marketplace::Paegents)
+}
+
+/// The call that shows an agreement.
+#[must_use]
+pub fn look(agreement_id: &AgreementId) -> NextCall {
+    let about = json!({ "agreement_id": agreement_id });
+    NextCall::new("paegents_get_agreement", about, "shows where it stands")
+}
