@@ -22,13 +22,20 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
+use self::{
+    negotiations::{GetNegotiation, Negotiation},
+    orders::{GetOrder, Order},
+};
 pub use super::lenient::{id, instant, list, text, word};
 use super::{
     Marketplace,
     http::{Api, Refusal},
     may_be_reached,
 };
-use crate::error::{Code, Error};
+use crate::{
+    error::{Code, Error},
+    ids::{NegotiationId, OrderId},
+};
 
 /// The API below a CROO host. A base that ends in it already is taken as well.
 const API_PATH: &str = "/backend/v1";
@@ -73,6 +80,37 @@ impl Croo {
     pub fn registered(self) -> Result<Self, Error> {
         if self.api.key().is_some() { Ok(self) } else { Err(self.api.not_registered()) }
     }
+
+    /// Reads an order.
+    ///
+    /// # Errors
+    ///
+    /// As sending an operation; [`Code::UpstreamMalformed`] where another order comes back.
+    pub async fn order(&self, order_id: &OrderId) -> Result<Order, Error> {
+        let order = self.api.send(&GetOrder { order_id }).await?.order;
+        if order.order_id == *order_id {
+            return Ok(order);
+        }
+        Err(another(order_id.as_str(), "order"))
+    }
+
+    /// Reads a negotiation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::order`].
+    pub async fn negotiation(&self, negotiation_id: &NegotiationId) -> Result<Negotiation, Error> {
+        let negotiation = self.api.send(&GetNegotiation { negotiation_id }).await?.negotiation;
+        if negotiation.negotiation_id == *negotiation_id {
+            return Ok(negotiation);
+        }
+        Err(another(negotiation_id.as_str(), "negotiation"))
+    }
+}
+
+fn another(id: &str, what: &str) -> Error {
+    let message = format!("CROO answered for {id} with another {what}");
+    Error::new(Code::UpstreamMalformed, message).at(Marketplace::Croo)
 }
 
 /// The query of a list: one page of one role's rows (§4.4). The server refuses a list without a

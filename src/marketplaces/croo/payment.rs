@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     Croo,
     deliveries::GetDelivery,
-    orders::{Cost, GetOrder, Order},
+    orders::{Cost, Order},
     steps::{is_final, is_paid},
     text, word,
 };
@@ -143,13 +143,7 @@ impl Orders {
 
     async fn order(&self, purchase: &Purchase) -> Result<Order, Error> {
         let order_id = order_id(purchase)?;
-        let read = GetOrder { order_id: &order_id };
-        let order = self.croo(purchase).await?.api.send(&read).await?.order;
-        if order.order_id == order_id {
-            return Ok(order);
-        }
-        let message = format!("CROO answered for {order_id} with another order");
-        Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Croo))
+        self.croo(purchase).await?.order(&order_id).await
     }
 
     /// Reads the order once more and holds it against what was approved.

@@ -5,14 +5,11 @@ use crate::{
     error::{Code, Error, MoneyMoved},
     ids::{AgentId, NegotiationId, OrderId},
     journal::{self, Purchase},
-    marketplaces::{
-        Marketplace,
-        croo::{
-            Croo, Role,
-            negotiations::{GetNegotiation, Negotiation},
-            orders::{GetOrder, ListOrders, Order},
-            payment::natural_key,
-        },
+    marketplaces::croo::{
+        Croo, Role,
+        negotiations::Negotiation,
+        orders::{ListOrders, Order},
+        payment::natural_key,
     },
     owner::Owner,
     recovery::NextCall,
@@ -29,13 +26,7 @@ pub(super) const PAGES_MAX: u64 = 40;
 ///
 /// As sending an operation; [`Code::UpstreamMalformed`] where another order comes back.
 pub(super) async fn order(croo: &Croo, order_id: &OrderId) -> Result<Order, Error> {
-    let read = croo.api.send(&GetOrder { order_id }).await;
-    let order = read.map_err(|error| lists_instead(error, "croo_list_orders"))?.order;
-    if order.order_id == *order_id {
-        return Ok(order);
-    }
-    let message = format!("CROO answered for {order_id} with another order");
-    Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Croo))
+    croo.order(order_id).await.map_err(|error| lists_instead(error, "croo_list_orders"))
 }
 
 /// Reads a negotiation.
@@ -47,13 +38,8 @@ pub(super) async fn negotiation(
     croo: &Croo,
     negotiation_id: &NegotiationId,
 ) -> Result<Negotiation, Error> {
-    let read = croo.api.send(&GetNegotiation { negotiation_id }).await;
-    let found = read.map_err(|error| lists_instead(error, "croo_list_negotiations"))?.negotiation;
-    if found.negotiation_id == *negotiation_id {
-        return Ok(found);
-    }
-    let message = format!("CROO answered for {negotiation_id} with another negotiation");
-    Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Croo))
+    let read = croo.negotiation(negotiation_id).await;
+    read.map_err(|error| lists_instead(error, "croo_list_negotiations"))
 }
 
 /// What is not there may have another identifier: the list has them.

@@ -17,7 +17,7 @@ use crate::{
         Marketplace,
         croo::{
             Croo, Role,
-            negotiations::{AcceptNegotiation, GetNegotiation, Negotiation, RejectNegotiation},
+            negotiations::{AcceptNegotiation, Negotiation, RejectNegotiation},
             orders::Order,
             steps, word,
         },
@@ -105,13 +105,8 @@ pub(super) async fn reject(
     }
 }
 
-async fn look(croo: &Croo, id: &NegotiationId) -> Result<Negotiation, Error> {
-    let found = croo.api.send(&GetNegotiation { negotiation_id: id }).await?.negotiation;
-    if found.negotiation_id == *id { Ok(found) } else { Err(another(id)) }
-}
-
 async fn read(app: &App, croo: &Croo, id: &NegotiationId) -> Result<Negotiation, Error> {
-    let found = look(croo, id).await?;
+    let found = croo.negotiation(id).await?;
     let sides = (found.requester_agent_id.as_ref(), found.provider_agent_id.as_ref());
     check_provider(app, croo, sides).await?;
     Ok(found)
@@ -122,20 +117,16 @@ async fn settle(croo: &Croo, id: &NegotiationId, error: Error) -> Result<Negotia
     if !is_open(&error) {
         return Err(error);
     }
-    look(croo, id).await.map_err(|_| {
+    croo.negotiation(id).await.map_err(|_| {
         let why = "shows whether it was carried out; send nothing before";
         error.next(NextCall::new("croo_get_negotiation", json!({ "negotiation_id": id }), why))
     })
 }
 
-fn another(id: &NegotiationId) -> Error {
-    let message = format!("CROO answered for {id} with another negotiation");
-    Error::new(Code::UpstreamMalformed, message).at(Marketplace::Croo)
-}
-
-/// As [`another`], after a write: it may have been carried out.
+/// What came back is about another negotiation: this one may have been answered.
 fn another_written(id: &NegotiationId) -> Error {
-    let mut error = another(id);
+    let message = format!("CROO answered for {id} with another negotiation");
+    let mut error = Error::new(Code::UpstreamMalformed, message).at(Marketplace::Croo);
     error.not_repeat_safe();
     error
 }

@@ -15,7 +15,7 @@ use crate::{
         croo::{
             Croo, Role,
             deliveries::{DeliverOrder, GetDelivery},
-            orders::{GetOrder, Order},
+            orders::Order,
             services::{GetAgent, GetService, Service},
             shape::Shape,
             steps, word,
@@ -46,7 +46,7 @@ pub(super) async fn deliver(
     let usdc = app.chain().await?.pins().usdc;
     let (croo, _turn) = in_turn(app).await?;
     let id = &args.order_id;
-    let order = look(&croo, id).await?;
+    let order = croo.order(id).await?;
     let sides = (order.requester_agent_id.as_ref(), order.provider_agent_id.as_ref());
     check_provider(app, &croo, sides).await?;
     if is_delivered(&order) {
@@ -76,7 +76,7 @@ pub(super) async fn deliver(
     if !is_open(&error) {
         return Err(error);
     }
-    let now = look(&croo, id).await.map_err(|_| {
+    let now = croo.order(id).await.map_err(|_| {
         let why = "shows whether it was delivered; send nothing before";
         error.clone().next(NextCall::new("croo_get_order", json!({ "order_id": id }), why))
     })?;
@@ -185,19 +185,10 @@ async fn service(croo: &Croo, order: &Order) -> Option<Service> {
     }
 }
 
-async fn look(croo: &Croo, id: &OrderId) -> Result<Order, Error> {
-    let found = croo.api.send(&GetOrder { order_id: id }).await?.order;
-    if found.order_id == *id { Ok(found) } else { Err(another(id)) }
-}
-
-fn another(id: &OrderId) -> Error {
-    let message = format!("CROO's answer for {id} is not about its delivery");
-    Error::new(Code::UpstreamMalformed, message).at(Marketplace::Croo)
-}
-
-/// As [`another`], after a write: it may have been carried out.
+/// What came back is about another order: this one may have been delivered.
 fn another_written(id: &OrderId) -> Error {
-    let mut error = another(id);
+    let message = format!("CROO's answer for {id} is not about its delivery");
+    let mut error = Error::new(Code::UpstreamMalformed, message).at(Marketplace::Croo);
     error.not_repeat_safe();
     error
 }
