@@ -12,8 +12,11 @@ use crate::{
     app::App,
     clock::rfc3339,
     error::Error,
-    ids::PurchaseId,
-    journal::{self, EventLine, Filter, Purchase, State},
+    ids::{AgreementId, PurchaseId},
+    journal::{
+        self, EventLine, Filter, Purchase, Rail, State,
+        draws::{self, Draw},
+    },
     spend::{owner_says, resume_tool},
 };
 
@@ -97,11 +100,13 @@ pub async fn run(app: Arc<App>, command: PurchasesCommand) -> Result<Report, Fai
             resolve(&app, id, word, json).await
         }
         PurchasesCommand::Export { format } => {
-            let all = app.store().with(|db| journal::export(db)).await?;
+            let read = app.store().with(|db| Ok((journal::export(db)?, draws::all(db, None)?)));
+            let (all, draws) = read.await?;
             Ok(match format {
                 Format::Json => {
                     let rows: Vec<_> = all.iter().map(export::row).collect();
-                    Report::json(&json!({ "purchases": rows }))
+                    let draws: Vec<_> = draws.iter().map(export::draw).collect();
+                    Report::json(&json!({ "purchases": rows, "draws": draws }))
                 }
                 Format::Csv => Report::text(export::csv(&all)),
             })
@@ -156,8 +161,12 @@ fn one_line(text: &str, most: usize) -> String {
 
 async fn show(app: &App, id: PurchaseId, answer: bool, as_json: bool) -> Result<Report, Failure> {
     let (place, purchase) = stores::with_purchase(app, &id).await?;
-    let wanted = id.clone();
-    let events = place.store.with(move |db| journal::events_of(db, &wanted)).await?;
+    let (wanted, drawn_on) = (id.clone(), escrowed(&purchase));
+    let read = place.store.with(move |db| {
+        let draws = drawn_on.map(|agreement| draws::all(db, Some(&agreement))).transpose()?;
+        Ok((journal::events_of(db, &wanted)?, draws.unwrap_or_default()))
+    });
+    let (events, draws) = read.await?;
     if answer {
         return purchase.answer.map(Report::raw).ok_or_else(|| {
             let delivery = purchase.delivery.name();
@@ -165,10 +174,15 @@ async fn show(app: &App, id: PurchaseId, answer: bool, as_json: bool) -> Result<
         });
     }
     Ok(if as_json {
-        Report::json(&everything(&purchase, &events))
+        Report::json(&everything(&purchase, &events, &draws))
     } else {
-        Report::text(in_words(&purchase, &events))
+        Report::text(in_words(&purchase, &events, &draws))
     })
+}
+
+/// The agreement whose escrow a purchase filled: calls draw on it.
+fn escrowed(purchase: &Purchase) -> Option<AgreementId> {
+    (purchase.rail == Rail::PaegentsEscrow).then(|| purchase.item_id.parse().ok()).flatten()
 }
 
 /// What someone with another wallet has to pay.
@@ -176,7 +190,7 @@ fn external(purchase: &Purchase) -> Option<&Value> {
     purchase.instrument.as_ref().filter(|_| purchase.state == State::AwaitingExternal)
 }
 
-fn everything(purchase: &Purchase, events: &[EventLine]) -> Value {
+fn everything(purchase: &Purchase, events: &[EventLine], draws: &[Draw]) -> Value {
     let mut value = export::row(purchase);
     let body = serde_json::from_slice::<Value>(&purchase.body).ok();
     let more = json!({
@@ -190,6 +204,7 @@ fn everything(purchase: &Purchase, events: &[EventLine]) -> Value {
         "account_nonce": purchase.account_nonce,
         "external_payment": external(purchase),
         "events": events,
+        "draws": draws.iter().map(export::draw).collect::<Vec<_>>(),
     });
     if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
         value.extend(more);
@@ -197,7 +212,7 @@ fn everything(purchase: &Purchase, events: &[EventLine]) -> Value {
     value
 }
 
-fn in_words(purchase: &Purchase, events: &[EventLine]) -> String {
+fn in_words(purchase: &Purchase, events: &[EventLine], draws: &[Draw]) -> String {
     let money = json!(purchase.money_moved());
     let mut rows = vec![
         ("id", purchase.id.to_string()),
@@ -249,8 +264,25 @@ fn in_words(purchase: &Purchase, events: &[EventLine]) -> String {
         })
         .collect();
     text.push_str(&output::columns(&lines));
+    text.push_str(&drawn(draws));
     text.push_str(&what_now(purchase));
     text
+}
+
+/// The calls that used the deposit.
+fn drawn(draws: &[Draw]) -> String {
+    if draws.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<_> = draws
+        .iter()
+        .map(|draw| {
+            let units = draw.units.map_or_else(|| "?".to_owned(), |units| units.to_string());
+            let call = format!("{} /{}", draw.method, draw.path);
+            vec![rfc3339(draw.at), draw.state.name().to_owned(), format!("{units} units"), call]
+        })
+        .collect();
+    format!("\nCalls that draw on it:\n{}", output::columns(&lines))
 }
 
 /// What the owner can do about a purchase.

@@ -228,15 +228,17 @@ pub fn recent(db: &Connection, like: &Draw, since: i64) -> Result<Option<Draw>, 
     )
 }
 
-/// All draws of an agreement, the oldest first.
+/// All draws, the oldest first; of one agreement or of all.
 ///
 /// # Errors
 ///
 /// Where the store fails.
-pub fn all_of(db: &Connection, agreement: &AgreementId) -> Result<Vec<Draw>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM draws WHERE agreement_id = ?1 ORDER BY at, rowid");
+pub fn all(db: &Connection, of: Option<&AgreementId>) -> Result<Vec<Draw>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM draws WHERE ?1 IS NULL OR agreement_id = ?1 ORDER BY at, rowid"
+    );
     let mut statement = db.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![agreement.as_str()], read)?;
+    let rows = statement.query_map(params![of.map(AgreementId::as_str)], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -300,7 +302,7 @@ mod tests {
             open(db, &draw("c", "x"), 111)?;
             let kept = recent(db, &second, 0)?.unwrap();
             assert_eq!((kept.answer, kept.body, kept.units), (None, None, Some(1)));
-            assert_eq!(all_of(db, &first.agreement_id)?.len(), 3);
+            assert_eq!(all(db, Some(&first.agreement_id))?.len(), 3);
             Ok(())
         });
         checked.unwrap();

@@ -15,7 +15,10 @@ use haggle::{
         VaultSettings, WalletSettings,
     },
     ids::PurchaseId,
-    journal::{self, Delivery, Purchase, Rail, State},
+    journal::{
+        self, Delivery, Purchase, Rail, State,
+        draws::{self, Draw, DrawState},
+    },
     marketplaces::Marketplace,
     profile::Profile,
     spend::{approvals, policy::Policy},
@@ -280,6 +283,55 @@ fn purchases_are_listed_shown_and_exported() {
     assert!(csv.contains(",rel_1,") && csv.contains(",'=Ada"), "{csv}");
     home.ends(0, &["purchases", "list", "--state", "settled"]);
     home.ends(2, &["purchases", "list", "--state", "lost"]);
+}
+
+#[test]
+fn the_calls_that_draw_on_an_escrow_are_shown_and_exported() {
+    let home = Home::new();
+    let store = home.store("sandbox.db");
+    let id = put(&store, &[State::Approved, State::Settled]);
+    let draw = Draw {
+        id: "7f0c".into(),
+        principal: "local".into(),
+        agreement_id: "agr_1".parse().unwrap(),
+        method: "POST".into(),
+        path: "sha256".into(),
+        body_digest: "00".into(),
+        body: None,
+        answer: None,
+        units_before: 0,
+        units: Some(2),
+        state: DrawState::Done,
+        status: Some(200),
+        at: wall_ms() / 1000,
+        lost_at: None,
+        ended_at: Some(wall_ms() / 1000),
+    };
+    let name = id.to_string();
+    read(&store, |db| {
+        draws::open(db, &draw, 0)?;
+        draws::record(db, &draw)?;
+        let (id, agreement_id) = ("7f0d".into(), "agr_2".parse().unwrap());
+        let other = Draw { id, agreement_id, state: DrawState::Sent, ..draw };
+        draws::open(db, &other, 0)?;
+        let escrow =
+            "UPDATE purchases SET rail = 'paegents_escrow', item_id = 'agr_1' WHERE id = ?1";
+        Ok(db.execute(escrow, [&name])?)
+    });
+    let shown = home.json(&["purchases", "show", id.as_str(), "--json"]);
+    assert_eq!(shown["draws"].as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(
+        (&shown["draws"][0]["draw_id"], &shown["draws"][0]["units"]),
+        (&json!("7f0c"), &json!(2))
+    );
+    let text = home.ends(0, &["purchases", "show", id.as_str()]);
+    assert!(text.contains("2 units") && text.contains("POST /sha256"), "{text}");
+    let all = home.json(&["purchases", "export", "--format", "json"]);
+    assert_eq!(all["draws"].as_array().unwrap().len(), 2, "{all}");
+    assert_eq!(
+        (&all["draws"][1]["state"], &all["draws"][1]["units"]),
+        (&json!("sent"), &Value::Null)
+    );
 }
 
 #[test]

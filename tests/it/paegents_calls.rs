@@ -43,7 +43,7 @@ async fn drawn(world: &World, id: &str) -> Vec<String> {
 
 async fn journal(world: &World, id: &str) -> Vec<Draw> {
     let id: AgreementId = id.parse().unwrap();
-    world.app.store().with(move |db| draws::all_of(db, &id)).await.unwrap()
+    world.app.store().with(move |db| draws::all(db, Some(&id))).await.unwrap()
 }
 
 /// The journal says what the ledger says: the same draws under the same names.

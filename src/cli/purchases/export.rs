@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::{clock::rfc3339, journal::Purchase};
+use crate::{
+    clock::rfc3339,
+    journal::{Purchase, draws::Draw},
+};
 
 /// The columns of the table, by the members of [`row`].
 const COLUMNS: [&str; 19] = [
@@ -51,6 +54,23 @@ pub(super) fn row(purchase: &Purchase) -> Value {
         "item_id": purchase.item_id,
         "item_name_untrusted": purchase.item_name,
         "failure": purchase.failure,
+    })
+}
+
+/// A draw on an escrow as an object: a metered call, and the units that it used. `draw_id` is its
+/// name in the marketplace's ledger.
+#[must_use]
+pub(super) fn draw(draw: &Draw) -> Value {
+    json!({
+        "draw_id": draw.id,
+        "agreement_id": draw.agreement_id,
+        "at": rfc3339(draw.at),
+        "ended_at": draw.ended_at.map(rfc3339),
+        "method": draw.method,
+        "path": draw.path,
+        "state": draw.state.name(),
+        "units": draw.units,
+        "http_status": draw.status,
     })
 }
 
