@@ -145,8 +145,12 @@ where
     let answers = output.clone();
     let sink =
         futures::sink::unfold(output, |output, message: TxJsonRpcMessage<RoleServer>| async move {
-            let line = serde_json::to_vec(&message).map_err(io::Error::other)?;
-            output.write_line(line).await?;
+            // A sink that failed once may not be used again, and several answers may be on their
+            // way: what cannot be written is dropped, and the input ends with it.
+            let line = serde_json::to_vec(&message).map_err(io::Error::other);
+            if let Err(error) = async { output.write_line(line?).await }.await {
+                tracing::debug!(%error, "a message was not written");
+            }
             Ok(output)
         });
     let reader = Reader { lines: BufReader::new(read), answers, begun: false };
@@ -271,4 +275,27 @@ fn id_of(line: &[u8]) -> Value {
 
 fn error_line(id: &Value, code: i64, message: &str) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::SinkExt as _;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Several answers may be on their way when whoever reads them goes.
+    #[tokio::test]
+    async fn what_nobody_reads_is_dropped_and_ends_the_input() {
+        let (theirs, ours) = tokio::io::duplex(64);
+        let (_speaker, silence) = tokio::io::duplex(64);
+        drop(theirs);
+        let (mut sink, mut stream) = filtered(silence, ours);
+        for id in 0..3 {
+            let answer = json!({ "jsonrpc": "2.0", "id": id, "result": {} });
+            let answer: TxJsonRpcMessage<RoleServer> = serde_json::from_value(answer).unwrap();
+            sink.send(answer).await.unwrap();
+        }
+        assert!(stream.next().await.is_none(), "it goes on without a reader");
+    }
 }

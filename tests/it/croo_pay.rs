@@ -193,6 +193,12 @@ async fn a_killed_process_leaves_one_payment() {
     let paying_now = world.call_raw("croo_pay_order", args.clone());
     let submitted = world.until(|purchase| purchase.state == State::Submitted);
     tokio::select! { _ = paying_now => panic!("it was delayed"), () = submitted => {} }
+    for _ in 0..3_000 {
+        if sent(&world, "POST", "/pay").await == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     let world = world.kill().await;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let paid = world.call("croo_pay_order", args).await.unwrap();
