@@ -19,7 +19,13 @@ use crate::{
     config::{Mode, Settings},
     error::{Code, Error},
     ids::AgentId,
-    marketplaces::{crochet::Crochet, croo::Croo, http::Http, paegents::Paegents},
+    journal::Purchase,
+    marketplaces::{
+        crochet::Crochet,
+        croo::Croo,
+        http::{Api, Http},
+        paegents::Paegents,
+    },
     profile::Profile,
     store::{Store, secrets},
     vault::{Vault, VaultOptions},
@@ -146,6 +152,22 @@ impl Access {
         };
         let key = key.or_else(|| venue.crochet_key.clone());
         Crochet::new(self.http.client()?.clone(), &venue.crochet_url, key)
+    }
+
+    /// That a purchase was made at this API: its key goes nowhere else. A sandbox may come back at
+    /// another port.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::WrongState`] where another API is configured by now.
+    pub fn check_origin(&self, api: &Api, purchase: &Purchase) -> Result<(), Error> {
+        if api.base.as_str() == purchase.origin || self.settings.mode != Mode::Live {
+            return Ok(());
+        }
+        let (id, origin) = (&purchase.id, &purchase.origin);
+        let message =
+            format!("{id} was made at {origin}, which is not the configured {}", api.marketplace);
+        Err(Error::new(Code::WrongState, message).at(api.marketplace))
     }
 
     /// Paegents, for the agent in use; without a key where there is none.

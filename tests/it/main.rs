@@ -17,6 +17,7 @@ mod codes;
 mod commands;
 mod commands_asks;
 mod commands_keys;
+mod commands_purchases;
 mod crochet;
 mod crochet_account;
 mod crochet_seller;

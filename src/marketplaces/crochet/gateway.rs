@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     access::Access,
-    config::Mode,
     error::{Code, Error, MoneyMoved},
     journal::Purchase,
     marketplaces::{Marketplace, payable_address},
@@ -42,18 +41,10 @@ impl Gateway {
         Self { access }
     }
 
-    /// Crochet as this purchase knows it: its key goes only to the root that the purchase was made
-    /// at. A sandbox may come back at another port.
+    /// Crochet as this purchase knows it.
     async fn crochet(&self, purchase: &Purchase) -> Result<Crochet, Error> {
         let crochet = self.access.crochet().await?;
-        let moved = crochet.api.base.as_str() != purchase.origin;
-        if moved && self.access.settings().mode == Mode::Live {
-            let message = format!(
-                "{} was made at {}, which is not the configured Crochet",
-                purchase.id, purchase.origin
-            );
-            return Err(Error::new(Code::WrongState, message));
-        }
+        self.access.check_origin(&crochet.api, purchase)?;
         Ok(crochet)
     }
 

@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     access::Access,
-    config::Mode,
     error::{Code, Error},
     ids::OrderId,
     journal::{Fund, Purchase},
@@ -127,17 +126,10 @@ impl Orders {
         Self { access }
     }
 
-    /// CROO as this purchase knows it: its key goes only to the host that the purchase was made at.
+    /// CROO as this purchase knows it.
     async fn croo(&self, purchase: &Purchase) -> Result<Croo, Error> {
         let croo = self.access.croo().await?.registered()?;
-        let moved = croo.api.base.as_str() != purchase.origin;
-        if moved && self.access.settings().mode == Mode::Live {
-            let message = format!(
-                "{} was made at {}, which is not the configured CROO",
-                purchase.id, purchase.origin
-            );
-            return Err(Error::new(Code::WrongState, message));
-        }
+        self.access.check_origin(&croo.api, purchase)?;
         Ok(croo)
     }
 

@@ -14,16 +14,15 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
-    Paegents,
     agreements::{Agreement, GetAgreement},
     offer::{Offer, look},
     package::{CHALLENGE_SECONDS, EXPIRY_SECONDS_MAX, first_difference},
+    sending::of_purchase,
     status::{has_failed, is_active, is_funded},
 };
 use crate::{
     access::Access,
     chain::{Chain, Receipt},
-    config::Mode,
     error::{Code, Error},
     ids::AgreementId,
     journal::Purchase,
@@ -152,25 +151,10 @@ impl Escrows {
         Self { access }
     }
 
-    /// Paegents as this purchase knows it: its key goes only to the host that it was made at.
-    async fn paegents(&self, purchase: &Purchase) -> Result<Paegents, Error> {
-        let paegents = self.access.paegents().await?;
-        paegents.agent()?;
-        let moved = paegents.api.base.as_str() != purchase.origin;
-        if moved && self.access.settings().mode == Mode::Live {
-            let message = format!(
-                "{} was made at {}, which is not the configured Paegents",
-                purchase.id, purchase.origin
-            );
-            return Err(Error::new(Code::WrongState, message));
-        }
-        Ok(paegents)
-    }
-
     async fn agreement(&self, purchase: &Purchase) -> Result<Agreement, Error> {
         let id = agreement_id(purchase)?;
         let read = GetAgreement { agreement_id: &id };
-        let agreement = self.paegents(purchase).await?.api.send(&read).await?;
+        let agreement = of_purchase(&self.access, purchase).await?.api.send(&read).await?;
         if agreement.agreement_id == id {
             return Ok(agreement);
         }
@@ -180,7 +164,7 @@ impl Escrows {
 
     /// Reads everything once more, holds it against what was approved, and fixes the nonces.
     async fn prepared(&self, purchase: &Purchase) -> Result<Prepared, Error> {
-        let paegents = self.paegents(purchase).await?;
+        let paegents = of_purchase(&self.access, purchase).await?;
         let id = agreement_id(purchase)?;
         let offer = Offer::read(&self.access, &paegents, &id).await?;
         let approved: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
@@ -312,7 +296,7 @@ impl Escrows {
                 buyer_infra_fee_permit_signature: signed.fee_permit,
                 buyer_infra_fee_permit_deadline: fields.fee_permit.as_ref().map(|p| p.deadline),
             };
-            self.paegents(purchase).await?.api.send(&request).await
+            of_purchase(&self.access, purchase).await?.api.send(&request).await
         };
         match sent.await {
             Ok(_) => self.looked_up(purchase).await.unwrap_or(Fate::Pending),
@@ -323,8 +307,8 @@ impl Escrows {
 
     /// What became of it, by the chain.
     async fn looked_up(&self, purchase: &Purchase) -> Result<Fate, Error> {
-        let fields = Fields::of(purchase)?;
         let agreement = self.agreement(purchase).await?;
+        let fields = Fields::of(purchase)?;
         let chain = self.access.chain().await?;
         let owner = fields.activation.intent.buyer;
         // In this order: a block after the time was read only has a later one.

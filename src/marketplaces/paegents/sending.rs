@@ -14,12 +14,10 @@ use serde_json::{Map, Value};
 use super::{KEY_HEADER, Paegents, refusal};
 use crate::{
     access::Access,
-    config::Mode,
     error::{Code, Error},
     journal::Purchase,
-    marketplaces::{
-        Marketplace,
-        http::{ANSWER_BYTES_MAX, Exchange, IDEMPOTENCY_KEY, Lost, REQUEST_TIMEOUT, read_json},
+    marketplaces::http::{
+        ANSWER_BYTES_MAX, Exchange, IDEMPOTENCY_KEY, Lost, REQUEST_TIMEOUT, read_json,
     },
     money::Usdc,
     spend::Answer,
@@ -196,22 +194,15 @@ pub(super) fn kept(mut answer: Map<String, Value>, secrets: &[&str]) -> Answer {
     Answer { status: 200, body: Value::Object(answer).to_string().into_bytes() }
 }
 
-/// Paegents as this purchase knows it: its key goes only to the host that it was made at.
+/// Paegents as this purchase knows it.
 ///
 /// # Errors
 ///
-/// [`Code::NotRegistered`] without a key; [`Code::WrongState`] where another API is configured now.
+/// [`Code::NotRegistered`] without a key; as [`Access::check_origin`].
 pub(super) async fn of_purchase(access: &Access, purchase: &Purchase) -> Result<Paegents, Error> {
     let paegents = access.paegents().await?;
     paegents.agent()?;
-    let moved = paegents.api.base.as_str() != purchase.origin;
-    if moved && access.settings().mode == Mode::Live {
-        let message = format!(
-            "{} was made at {}, which is not the configured Paegents",
-            purchase.id, purchase.origin
-        );
-        return Err(Error::new(Code::WrongState, message).at(Marketplace::Paegents));
-    }
+    access.check_origin(&paegents.api, purchase)?;
     Ok(paegents)
 }
 
