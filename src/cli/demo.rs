@@ -7,11 +7,12 @@
 
 mod crochet;
 mod croo;
+mod paegents;
 mod stage;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use stage::{Admin, Stage, say, text};
 
 use super::{Failure, Report};
@@ -41,24 +42,34 @@ pub async fn run() -> Result<Report, Failure> {
 }
 
 async fn play(folder: &Path) -> Result<Report, Failure> {
-    say("haggle demo: an agent buys on Crochet and CROO, and another sells. A sandbox on this \
-         machine, play money.");
+    say(
+        "haggle demo: an agent buys on Crochet, CROO and Paegents, and another sells. A sandbox on \
+         this machine, play money.",
+    );
     let sandbox = Sandbox::start(Options::new(Arc::new(wall_ms)))
         .await
         .map_err(|error| Failure::failed(format!("the sandbox did not start: {error}")))?;
     let admin = Admin::of(&sandbox)?;
     let (key, address) = fund(&admin).await?;
     let buyer = folder.join("buyer");
-    let secrets = [("AGENT_PRIVATE_KEY", key.as_str())];
-    let stage = Stage::set(&admin, &buyer, "market,buy,account", &secrets).await?;
+    let account = sandbox.info().paegents.buyer;
+    let secrets = [
+        ("AGENT_PRIVATE_KEY", key.as_str()),
+        ("PAEGENTS_AGENT_ID", &account.agent_id),
+        ("PAEGENTS_API_KEY", &account.api_key),
+    ];
+    let stage = Stage::set(&admin, &buyer, "market,buy,pay,account", &secrets).await?;
     let outcome = async {
         crochet::story(&stage, &sandbox).await?;
         croo::buying(&stage).await?;
-        croo::selling(&admin, &sandbox, &folder.join("seller")).await
+        croo::selling(&admin, &sandbox, &folder.join("seller")).await?;
+        paegents::escrow(&stage).await?;
+        paegents::approval(&stage, &admin, &sandbox, &folder.join("owner")).await
     };
     let outcome = outcome.await;
     let ended = stage.client.cancel().await;
-    let payers = [address, sandbox.info().croo.requester.wallet];
+    let card = format!("card:{}", account.agent_id);
+    let payers = [address, sandbox.info().croo.requester.wallet, card];
     let audit = match outcome {
         Ok(()) => audit(&admin, &sandbox, &buyer, &payers).await,
         Err(failure) => Err(failure),
@@ -89,12 +100,17 @@ async fn audit(
     payers: &[String],
 ) -> Result<Report, Failure> {
     let mut ledger = BTreeMap::<String, u64>::new();
-    let entries = admin.get("/ledger").await?;
-    for entry in entries.get("entries").and_then(Value::as_array).into_iter().flatten() {
-        let ours = payers.iter().any(|payer| payer.eq_ignore_ascii_case(&text(entry, "/payer")));
-        if ours && text(entry, "/kind") == "charge" {
-            let charged = text(entry, "/amount_usd").parse::<Usdc>().unwrap_or_default();
-            *ledger.entry(text(entry, "/reference")).or_default() += charged.micros();
+    for entry in admin.entries("/ledger").await? {
+        let ours = payers.iter().any(|payer| payer.eq_ignore_ascii_case(&text(&entry, "/payer")));
+        let place = match text(&entry, "/kind").as_str() {
+            "charge" | "deposit" => "/reference",
+            // What Paegents takes for an agreement is a part of what the agreement cost.
+            "fee" if text(&entry, "/marketplace") == "paegents" => "/parent",
+            _ => continue,
+        };
+        if ours {
+            let charged = text(&entry, "/amount_usd").parse::<Usdc>().unwrap_or_default();
+            *ledger.entry(text(&entry, place)).or_default() += charged.micros();
         }
     }
     let mut journal = BTreeMap::<String, u64>::new();

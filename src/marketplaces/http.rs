@@ -101,6 +101,11 @@ pub trait Operation: Serialize + Sync {
     fn idempotency_key(&self) -> Option<String> {
         None
     }
+
+    /// A header that this operation has beside those of every other.
+    fn own_header(&self) -> Option<(HeaderName, String)> {
+        None
+    }
 }
 
 /// A request with its body as it goes over the wire.
@@ -230,6 +235,7 @@ impl Api {
                 .idempotency_key()
                 .map(|key| (IDEMPOTENCY_KEY, key))
                 .into_iter()
+                .chain(operation.own_header())
                 .collect(),
             body,
             timeout: REQUEST_TIMEOUT,

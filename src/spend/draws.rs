@@ -175,7 +175,8 @@ async fn turn(
 
 /// The platform's count.
 async fn read(paegents: &Paegents, agreement_id: &AgreementId) -> Result<Usage, Error> {
-    let usage = paegents.metered().send(&GetUsage { agreement_id }).await;
+    let nonce = uuid(random());
+    let usage = paegents.metered().send(&GetUsage { agreement_id, nonce: &nonce }).await;
     let usage = usage.map_err(refusals::not_there)?;
     if usage.agreement_id == *agreement_id {
         return Ok(usage);

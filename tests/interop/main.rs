@@ -14,4 +14,7 @@
 mod world;
 
 mod croo;
+mod paegents;
+mod paegents_life;
+mod paegents_requests;
 mod paegents_signing;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::stage::{Admin, Stage, amount, first, say, short, show_offers, text, with};
+use super::stage::{Admin, Stage, amount, arguments, first, say, short, show_offers, text, with};
 use crate::{cli::Failure, sandbox::Sandbox};
 
 /// Words that find the service which delivers a file.
@@ -18,7 +18,7 @@ pub(super) async fn buying(stage: &Stage) -> Result<(), Failure> {
     let search = json!({ "query": WANTED, "marketplace": "croo" });
     let found = stage.works("market_search", search).await?;
     show_offers(&found);
-    let service = hinted(stage, &found).await?;
+    let service = stage.hinted(&found).await?;
     say(&format!(
         "   {} USD, in {} minutes at most",
         text(&service, "/price_usd"),
@@ -55,7 +55,7 @@ pub(super) async fn buying(stage: &Stage) -> Result<(), Failure> {
     let id = json!({ "order_id": text(&order, "/order_id") });
     let delivery = stage.works("croo_get_delivery", id).await?;
     say(&format!("   ← {}", short(&json!(delivery.get("result_untrusted")).to_string())));
-    let file = hinted(stage, &delivery).await?;
+    let file = stage.hinted(&delivery).await?;
     say(&format!(
         "   {} bytes in {}",
         file.get("bytes").unwrap_or(&Value::Null),
@@ -96,35 +96,21 @@ async fn sale(
     let asked = stage.works("croo_list_negotiations", pending).await?;
     let wants = asked.pointer("/negotiations/0/requirements_untrusted");
     say(&format!("   asked for: {}", short(&json!(wants).to_string())));
-    hinted(stage, &asked).await?;
+    stage.hinted(&asked).await?;
     let (_, paid) = stage.event(at, "order_paid").await?;
     let order_id = text(&paid, "/subject");
     let deliver = json!({ "order_id": order_id, "result": "Clause 7 limits it." });
     stage.works("croo_deliver_order", deliver).await?;
     let wait = json!({ "order_id": order_id, "wait_seconds": 20 });
     let done = stage.works("croo_get_order", wait).await?;
-    let ledger = admin.get("/ledger").await?;
+    let ledger = admin.entries("/ledger").await?;
     let payout = ledger
-        .get("entries")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+        .iter()
         .find(|entry| text(entry, "/kind") == "payout" && text(entry, "/parent") == order_id);
     let earned = payout.map(|entry| text(entry, "/amount_usd"));
     let earned = earned.ok_or_else(|| Failure::failed("the seller was not paid"))?;
     say(&format!("   the order is {}: the seller received {earned} USD", text(&done, "/status")));
     Ok(())
-}
-
-/// Makes the call that a result names first.
-async fn hinted(stage: &Stage, result: &Value) -> Result<Value, Failure> {
-    let next = first(result, "/next");
-    say(&format!("   hint: {} {}", text(&next, "/tool"), text(&next, "/why")));
-    stage.works(&text(&next, "/tool"), arguments(&next)).await
-}
-
-fn arguments(call: &Value) -> Value {
-    call.get("arguments").cloned().unwrap_or_default()
 }
 
 /// Where the events are now.

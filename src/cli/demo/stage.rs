@@ -1,6 +1,10 @@
 //! The stage: servers as their clients see them, the sandbox's admin interface, and the transcript.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use rmcp::{
     ServiceExt,
@@ -9,6 +13,7 @@ use rmcp::{
     transport::TokioChildProcess,
 };
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::{
     cli::{Failure, output},
@@ -28,6 +33,7 @@ const SHOWN_CHARS_MAX: usize = 160;
 pub(super) struct Stage {
     pub(super) client: RunningService<RoleClient, ()>,
     pub(super) admin: Admin,
+    folder: PathBuf,
 }
 
 impl Stage {
@@ -38,22 +44,32 @@ impl Stage {
         profiles: &str,
         secrets: &[(&str, &str)],
     ) -> Result<Self, Failure> {
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::failed(format!("this program is not found: {error}")))?;
-        let mut command = tokio::process::Command::new(program);
-        command
-            .args(["serve", "--log", "error", "--profile", profiles, "--data-dir"])
-            .arg(folder)
-            .arg(format!("--sandbox={}", admin.url))
-            .env_clear()
-            .envs(secrets.iter().copied())
-            .env("HAGGLE_NO_KEYRING", "1");
+        let mut command = program(admin, folder)?;
+        command.args(["serve", "--log", "error", "--profile", profiles]);
+        command.envs(secrets.iter().copied());
         let broken = |error: &dyn std::fmt::Display| {
             Failure::failed(format!("the server did not start: {error}"))
         };
         let process = TokioChildProcess::new(command).map_err(|error| broken(&error))?;
         let client = ().serve(process).await.map_err(|error| broken(&error))?;
-        Ok(Self { client, admin: admin.clone() })
+        Ok(Self { client, admin: admin.clone(), folder: folder.to_owned() })
+    }
+
+    /// A command that the owner types, as it was named: shown, with what it prints.
+    pub(super) async fn command(&self, line: &str) -> Result<(), Failure> {
+        say(&format!("   $ {line}"));
+        let mut command = program(&self.admin, &self.folder)?;
+        command.args(line.split_whitespace().skip(1)).stdin(Stdio::null());
+        let broken = |what: &dyn std::fmt::Display| Failure::failed(format!("{line}: {what}"));
+        let output = command.output().await.map_err(|error| broken(&error))?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        for printed in printed.lines().filter(|line| !line.is_empty()) {
+            say(&format!("     {printed}"));
+        }
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(broken(&String::from_utf8_lossy(&output.stderr).trim()))
     }
 
     /// One call, shown: its result, or the error's members.
@@ -103,6 +119,13 @@ impl Stage {
         })
     }
 
+    /// The call that a result names first, which has to succeed.
+    pub(super) async fn hinted(&self, result: &Value) -> Result<Value, Failure> {
+        let next = first(result, "/next");
+        say(&format!("   hint: {} {}", text(&next, "/tool"), text(&next, "/why")));
+        self.works(&text(&next, "/tool"), arguments(&next)).await
+    }
+
     /// A call that has to be served.
     pub(super) async fn buy(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
         let done = self.works(tool, arguments).await?;
@@ -142,23 +165,36 @@ impl Stage {
                 return Err(Failure::failed("there was no hint to follow"));
             }
             say(&format!("   hint: {tool} {}", text(&next, "/why")));
-            next =
-                match self.call(&tool, next.get("arguments").cloned().unwrap_or_default()).await? {
-                    Ok(done) if reached(&done) => {
-                        if is_served(&done) {
-                            show_served(&done);
-                        }
-                        return Ok(done);
+            next = match self.call(&tool, arguments(&next)).await? {
+                Ok(done) if reached(&done) => {
+                    if is_served(&done) {
+                        show_served(&done);
                     }
-                    Ok(done) => {
-                        say(&format!("   ← {}", short(&json!(done.get("purchase")).to_string())));
-                        first(&done, "/next")
-                    }
-                    Err(again) => first(&again, "/recovery/next"),
-                };
+                    return Ok(done);
+                }
+                Ok(done) => {
+                    say(&format!("   ← {}", short(&json!(done.get("purchase")).to_string())));
+                    first(&done, "/next")
+                }
+                Err(again) => first(&again, "/recovery/next"),
+            };
         }
         Err(Failure::failed("the hints led nowhere"))
     }
+}
+
+/// This program with a data directory, on the sandbox.
+fn program(admin: &Admin, folder: &Path) -> Result<Command, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("this program is not found: {error}")))?;
+    let mut command = Command::new(program);
+    command
+        .arg("--data-dir")
+        .arg(folder)
+        .arg(format!("--sandbox={}", admin.url))
+        .env_clear()
+        .env("HAGGLE_NO_KEYRING", "1");
+    Ok(command)
 }
 
 pub(super) fn show_offers(found: &Value) {
@@ -206,17 +242,24 @@ impl Admin {
         Ok(Self { url: sandbox.admin_url().to_owned(), http })
     }
 
-    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        Self::read(self.http.get(format!("{}{path}", self.url))).await
-    }
-
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         Self::read(self.http.post(format!("{}{path}", self.url)).json(body)).await
     }
 
+    /// The entries of the ledger, or of the requests.
+    pub(super) async fn entries(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let list = Self::read(self.http.get(format!("{}{path}", self.url))).await?;
+        Ok(list.get("entries").and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+
+    /// Puts this at a marketplace, as the owner of an account there.
+    pub(super) async fn put_as(&self, jwt: &str, url: &str, body: &Value) -> Result<(), Failure> {
+        Self::read(self.http.put(url).bearer_auth(jwt).json(body)).await.map(drop)
+    }
+
     async fn read(request: reqwest::RequestBuilder) -> Result<Value, Failure> {
         let broken = |error: reqwest::Error| {
-            Failure::failed(format!("the sandbox's admin interface failed: {error}"))
+            Failure::failed(format!("the sandbox did not do as it was told: {error}"))
         };
         let answer = request.send().await.and_then(reqwest::Response::error_for_status);
         answer.map_err(broken)?.json().await.map_err(broken)
@@ -231,6 +274,11 @@ pub(super) fn text(value: &Value, pointer: &str) -> String {
 /// The call that an error or a result names first.
 pub(super) fn first(value: &Value, pointer: &str) -> Value {
     value.pointer(pointer).and_then(|next| next.get(0)).cloned().unwrap_or_default()
+}
+
+/// The arguments of a call that was named.
+pub(super) fn arguments(call: &Value) -> Value {
+    call.get("arguments").cloned().unwrap_or_default()
 }
 
 /// The same arguments with one of them changed.

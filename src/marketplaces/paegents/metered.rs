@@ -196,6 +196,9 @@ pub struct GetUsage<'a> {
     /// Which.
     #[serde(skip)]
     pub agreement_id: &'a AgreementId,
+    /// A nonce of its own: the proxy has one header more than the other routes, here too (§9).
+    #[serde(skip)]
+    pub nonce: &'a str,
 }
 
 impl Operation for GetUsage<'_> {
@@ -206,6 +209,10 @@ impl Operation for GetUsage<'_> {
 
     fn path(&self) -> String {
         format!("/metered-proxy/{}/status", self.agreement_id)
+    }
+
+    fn own_header(&self) -> Option<(HeaderName, String)> {
+        Some((NONCE, self.nonce.to_owned()))
     }
 }
 
