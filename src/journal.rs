@@ -130,7 +130,7 @@ impl State {
             Self::Reserved => matches!(next, Self::Submitted | Self::Failed),
             Self::Submitted => matches!(next, Self::Settled | Self::Failed | Self::Unknown),
             Self::AwaitingExternal => matches!(next, Self::Settled | Self::Failed | Self::Unknown),
-            // The same instrument may be sent again.
+            // The same instrument may be sent again, and another where it is dead.
             Self::Unknown => matches!(next, Self::Submitted | Self::Settled | Self::Failed),
             Self::Settled | Self::Failed => false,
         }

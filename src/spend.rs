@@ -5,7 +5,8 @@
 //! Invariants:
 //!
 //! 1. A byte that can move money leaves only in state `submitted`, which is on disk by then.
-//! 2. One purchase has one live instrument; the same one may be sent again, another never.
+//! 2. One purchase has one live instrument; the same one may be sent again, another only where the
+//!    first is proven dead.
 //! 3. From `submitted` on, nothing that happens to the caller ends the payment: it runs in a task of
 //!    its own, which the program waits for when it ends.
 //! 4. What may have been paid counts as spent until it is known to be dead.
@@ -19,6 +20,7 @@ mod plan;
 pub mod policy;
 mod rails;
 mod refusals;
+mod renew;
 mod reserve;
 pub mod word;
 
@@ -111,6 +113,15 @@ pub trait Payment: Send + Sync + std::fmt::Debug {
     /// same.
     fn resend(&self, purchase: &Purchase, _now: i64) -> Option<Value> {
         purchase.account_nonce.and(purchase.instrument.clone())
+    }
+
+    /// Another instrument for a purchase whose own one is dead, within the same approval. Nothing it
+    /// sends can move money. `None` where this rail has no such thing.
+    fn renewed<'a>(
+        &'a self,
+        _purchase: &'a Purchase,
+    ) -> BoxFuture<'a, Result<Option<Instrument>, Error>> {
+        async { Ok(None) }.boxed()
     }
 
     /// Collects what was paid for. Safe to repeat.
@@ -226,6 +237,8 @@ pub enum Collected {
 }
 
 type Running = Shared<BoxFuture<'static, Result<Purchase, Error>>>;
+/// Work under way: on which purchase, and which.
+type Key = (PurchaseId, &'static str);
 
 /// The gate.
 #[derive(Debug)]
@@ -236,7 +249,7 @@ pub struct Spending {
     patience: Patience,
     instance: String,
     rails: HashMap<Rail, Arc<dyn Payment>>,
-    running: Mutex<HashMap<(PurchaseId, bool), Running>>,
+    running: Mutex<HashMap<Key, Running>>,
     tasks: TaskTracker,
 }
 
@@ -368,7 +381,7 @@ impl Spending {
     /// Runs the work on a purchase in a task of its own. A second caller with the same work gets the
     /// same outcome.
     fn run(self: &Arc<Self>, id: &PurchaseId, work: Work) -> Running {
-        let key = (id.clone(), matches!(work, Work::Pay { .. }));
+        let key = (id.clone(), work.name());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared) = running.get(&key) {
             return shared.clone();
@@ -415,6 +428,7 @@ impl Spending {
         match work {
             Work::Pay { cancelled } => self.drive(purchase, cancelled).await,
             Work::Ask => self.ask(purchase).await,
+            Work::Renew { cancelled } => self.renewed(purchase, cancelled).await,
         }
     }
 
@@ -456,7 +470,7 @@ impl Spending {
 /// Takes a task off the list of those that run.
 struct Forget {
     gate: Arc<Spending>,
-    key: (PurchaseId, bool),
+    key: Key,
 }
 
 impl Drop for Forget {
@@ -475,6 +489,21 @@ enum Work {
     },
     /// Asking alone.
     Ask,
+    /// Another instrument for one that is over, and everything after it.
+    Renew {
+        /// As with [`Self::Pay`].
+        cancelled: CancellationToken,
+    },
+}
+
+impl Work {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Pay { .. } => "pay",
+            Self::Ask => "ask",
+            Self::Renew { .. } => "renew",
+        }
+    }
 }
 
 fn asks_something(purchase: &Purchase) -> bool {

@@ -116,6 +116,15 @@ pub const PLACES: &[Place] = &[
     Place { name: "paegents_close_escrow",         profiles: &[Buy, Sell, Settle], kind: Write },
     Place { name: "paegents_claim_earnings",       profiles: &[Sell, Settle],  kind: Write },
     Place { name: "paegents_withdraw_remainder",   profiles: &[Buy, Settle],   kind: Write },
+    Place { name: "paegents_get_activation_package", profiles: &[Settle],      kind: Read },
+    Place { name: "paegents_get_escrow_status",      profiles: &[Settle],      kind: Read },
+    Place { name: "paegents_get_settlement_options", profiles: &[Settle],      kind: Read },
+    Place { name: "paegents_get_claim_instructions", profiles: &[Settle],      kind: Read },
+    Place { name: "paegents_get_close_calldata",     profiles: &[Settle],      kind: Read },
+    Place { name: "paegents_get_deposit_params",     profiles: &[Settle],      kind: Read },
+    Place { name: "paegents_refresh_permit",         profiles: &[Settle],      kind: Write },
+    Place { name: "paegents_list_call_proofs",       profiles: &[Settle],      kind: Read },
+    Place { name: "paegents_list_receipts",          profiles: &[Settle],      kind: Read },
     Place { name: "paegents_recover_credentials",  profiles: &[Account],       kind: Write },
     Place { name: "paegents_create_invite",        profiles: &[Account],       kind: Write },
     Place { name: "paegents_list_invites",         profiles: &[Account],       kind: Read },
@@ -198,6 +207,8 @@ pub fn router() -> ToolRouter<Server> {
         + Server::paegents_webhook_tools()
         + Server::paegents_buyer_tools()
         + Server::paegents_settle_tools()
+        + Server::paegents_settlement_read_tools()
+        + Server::paegents_evidence_tools()
         + Server::paegents_account_tools()
         + Server::paegents_owner_tools()
         + Server::paegents_pay_tools()

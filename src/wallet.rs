@@ -10,6 +10,7 @@
 pub mod call;
 pub mod checks;
 pub mod eip712;
+pub mod evidence;
 pub mod keys;
 pub mod keystore;
 mod numbers;

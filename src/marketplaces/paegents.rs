@@ -10,6 +10,7 @@ pub mod direct;
 pub mod ending;
 pub mod escrow;
 pub mod events;
+pub mod evidence;
 pub mod fee;
 pub mod feed;
 pub mod invites;

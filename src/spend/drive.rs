@@ -25,7 +25,7 @@ use crate::{
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 
 impl Spending {
-    fn rail(&self, purchase: &Purchase) -> Result<&dyn Payment, Error> {
+    pub(super) fn rail(&self, purchase: &Purchase) -> Result<&dyn Payment, Error> {
         self.rails.get(&purchase.rail).map(AsRef::as_ref).ok_or_else(|| {
             Error::new(
                 Code::WrongState,
@@ -157,7 +157,7 @@ impl Spending {
     }
 
     /// Nothing else of this account may be open: an unknown payment first has to end.
-    async fn clear_account(
+    pub(super) async fn clear_account(
         &self,
         account: &str,
         chain_id: u64,
@@ -254,6 +254,15 @@ impl Spending {
                 return Err(error.purchase(&id));
             }
         };
+        self.hand_in(rail, submitted).await
+    }
+
+    /// Sends what is written down as about to be sent, and follows it.
+    pub(super) async fn hand_in(
+        &self,
+        rail: &dyn Payment,
+        submitted: Purchase,
+    ) -> Result<Purchase, Error> {
         let fate = rail.send(&submitted).await;
         let followed = async {
             let submitted = self.settle(submitted, fate).await?;
@@ -266,7 +275,7 @@ impl Spending {
     }
 
     /// What is said of a payment whose fate is not known, and how long it is until asking tells.
-    fn unsettled(&self, rail: &dyn Payment, purchase: &Purchase) -> Error {
+    pub(super) fn unsettled(&self, rail: &dyn Payment, purchase: &Purchase) -> Error {
         if let Some(error) = rail.held_up(purchase, self.clock.now()) {
             return error.at(purchase.marketplace).purchase(&purchase.id).money(MoneyMoved::Maybe);
         }
@@ -407,7 +416,7 @@ impl Spending {
     }
 
     /// Writes a fate down.
-    async fn settle(&self, purchase: Purchase, fate: Fate) -> Result<Purchase, Error> {
+    pub(super) async fn settle(&self, purchase: Purchase, fate: Fate) -> Result<Purchase, Error> {
         let (state, note) = match &fate {
             Fate::Paid | Fate::Receipt(_) => (State::Settled, "paid".to_owned()),
             Fate::Dead(code, why) | Fate::Refused(code, why, _) => {

@@ -187,7 +187,12 @@ const fn domain(
     )
 }
 
+/// The domain of the second escrow contract.
+pub(super) const fn escrow_domain_v2(chain_id: u64, escrow: Address) -> Eip712Domain {
+    domain("MeteringEscrowV2", "1", chain_id, escrow)
+}
+
 /// The digest of `message` in `domain`.
-fn digest_of(message: &impl SolStruct, domain: &Eip712Domain) -> B256 {
+pub(super) fn digest_of(message: &impl SolStruct, domain: &Eip712Domain) -> B256 {
     message.eip712_signing_hash(domain)
 }

@@ -269,6 +269,9 @@ async fn escrow(buyer: &World, seller: &World, service: &Value) {
     done(buyer, "paegents_get_usage", own.clone()).await;
     let used = json!({ "agreement_id": id, "units_used": 7, "usage_proof": { "by": "hand" } });
     done(seller, "paegents_record_usage", used).await;
+    for tool in ["paegents_list_call_proofs", "paegents_list_receipts"] {
+        done(buyer, tool, json!({ "agreement_id": id, "limit": 50 })).await;
+    }
     settled(seller, "paegents_claim_earnings", own.clone()).await;
     settled(buyer, "paegents_close_escrow", own.clone()).await;
 

@@ -34,9 +34,7 @@ const FRESH: [&str; 18] = [
 ];
 
 /// What the SDK can send and our tools do not, by a part of its line, and why.
-const NOT_OURS: [(&str, &str); 6] = [
-    ("/call-proofs ", "the evidence of an escrow has no tool"),
-    ("/cumulative-receipts ", "the evidence of an escrow has no tool"),
+const NOT_OURS: [(&str, &str); 4] = [
     ("/refresh-permit ", "what the way before the activation package signs"),
     (r#""activation_version":"v1""#, "the way before the activation package"),
     (r#""rail":"stablecoin"},"price_per_unit_cents":450"#, "a direct purchase has no address"),

@@ -543,14 +543,16 @@ def in_zone(zone, signature, body, secret):
 
 
 def webhooks():
-    made = seller.create_webhook(UPSTREAM + "/hook", event_types=["agreement.*", "webhook.test"], secret="whsec_interop")
+    kinds = ["agreement.*", "webhook.test"]
+    made = seller.create_webhook(UPSTREAM + "/hook", event_types=kinds, secret="whsec_interop")
     tell("create_webhook", status=made["status"])
     listed = seller.list_webhooks()
     tell("list_webhooks", members=sorted(listed))
     seller.send_test_webhook()
     tell("send_test_webhook")
     signature, body = until(lambda: Upstream.hooks, len)[0]
-    zones = {zone: in_zone(zone, signature, body, "whsec_interop") for zone in ("UTC", "Asia/Tokyo", "America/New_York")}
+    zones = ("UTC", "Asia/Tokyo", "America/New_York")
+    zones = {zone: in_zone(zone, signature, body, "whsec_interop") for zone in zones}
     forged = in_zone("UTC", signature, body + " ", "whsec_interop")
     told["verify_webhook_signature"] = {**zones, "forged": forged}
     sent = until(lambda: seller.list_webhook_deliveries(limit=10)["deliveries"], len)

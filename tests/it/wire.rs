@@ -8,6 +8,7 @@ mod paegents_buyer;
 mod paegents_escrow;
 mod paegents_owner;
 mod paegents_pay;
+mod paegents_settle;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::MICROS_PER_CENT;
+use super::{MICROS_PER_CENT, Paegents};
 use crate::{
     error::{Code, Error},
     ids::{AgentId, AgreementId, ServiceId},
@@ -53,6 +53,22 @@ impl Operation for GetAgreement<'_> {
 
     fn path(&self) -> String {
         format!("/usage-agreements/{}", self.agreement_id)
+    }
+}
+
+impl Paegents {
+    /// Reads an agreement, and holds it against its identifier.
+    ///
+    /// # Errors
+    ///
+    /// As sending an operation; [`Code::UpstreamMalformed`] where another agreement comes back.
+    pub async fn agreement(&self, agreement_id: &AgreementId) -> Result<Agreement, Error> {
+        let found = self.api.send(&GetAgreement { agreement_id }).await?;
+        if found.agreement_id == *agreement_id {
+            return Ok(found);
+        }
+        let message = format!("Paegents answered for {agreement_id} with another agreement");
+        Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Paegents))
     }
 }
 
@@ -116,6 +132,9 @@ pub struct Agreement {
     /// The escrow's number in the contract.
     #[serde(default, deserialize_with = "maybe_number")]
     pub onchain_agreement_id: Option<u64>,
+    /// The escrow's key in the contract, 32 bytes in hex.
+    #[serde(default, deserialize_with = "text")]
+    pub onchain_agreement_key: String,
     /// `v1` or `v2`.
     #[serde(default, deserialize_with = "text")]
     pub activation_version: String,

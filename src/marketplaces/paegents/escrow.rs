@@ -5,16 +5,19 @@
 //! one may be handed in again; another is made only when the permits are over and their nonce was
 //! never used. What paid is the chain's word: the platform's alone is not believed.
 
+mod requests;
+
 use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use futures::{FutureExt, future::BoxFuture};
-use reqwest::Method;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
+pub use self::requests::FundingMode;
+use self::requests::{ActivateEscrow, FundingAuthorization, RefreshPermit};
 use super::{
-    agreements::{Agreement, GetAgreement},
+    agreements::Agreement,
     offer::{Offer, look},
     package::{CHALLENGE_SECONDS, EXPIRY_SECONDS_MAX, first_difference},
     sending::of_purchase,
@@ -26,10 +29,7 @@ use crate::{
     error::{Code, Error},
     ids::AgreementId,
     journal::Purchase,
-    marketplaces::{
-        Marketplace,
-        http::{Effect, Operation},
-    },
+    marketplaces::Marketplace,
     money::Usdc,
     spend::{Account, Answer, Collected, Fate, Instrument, Payment, Prepared, permit_account},
     wallet::{
@@ -46,56 +46,6 @@ const FINALITY_SECONDS: i64 = 60;
 /// How long a caller is kept with an activation (DESIGN §6).
 const FOLLOW_AT_MOST: Duration = Duration::from_secs(45);
 
-/// Hands the signatures in: `POST /usage-agreements/{id}/activate-escrow`.
-#[derive(Debug, Serialize)]
-struct ActivateEscrow<'a> {
-    #[serde(skip)]
-    agreement_id: &'a AgreementId,
-    buyer_intent: &'a ActivationIntent,
-    buyer_signature: String,
-    funding_authorization: FundingAuthorization,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    buyer_infra_fee_permit_signature: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    buyer_infra_fee_permit_deadline: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
-struct FundingAuthorization {
-    mode: FundingMode,
-    amount: u64,
-    deadline: u64,
-    permit_data: Option<String>,
-}
-
-impl Operation for ActivateEscrow<'_> {
-    const NAME: &'static str = "paegents.activate_escrow";
-    const METHOD: Method = Method::POST;
-    const EFFECT: Effect = Effect::Write;
-    // The agreement is read again: what is believed of it is what the chain says.
-    type Output = IgnoredAny;
-
-    fn path(&self) -> String {
-        format!("/usage-agreements/{}/activate-escrow", self.agreement_id)
-    }
-
-    fn idempotency_key(&self) -> Option<String> {
-        Some(format!("activate:{}", self.agreement_id))
-    }
-}
-
-/// How the deposit is drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FundingMode {
-    /// By a signature of this wallet.
-    #[serde(rename = "erc2612_permit")]
-    Permit,
-    /// From an allowance that the wallet has given before.
-    #[serde(rename = "prior_allowance")]
-    Allowance,
-}
-
 /// The journal's instrument: all that the signatures are made from, and their digests.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Fields {
@@ -109,6 +59,9 @@ struct Fields {
     fixed_at: i64,
     /// After it nothing can be drawn.
     expires_at: i64,
+    /// Whether its permits take the place of others that are over.
+    #[serde(default)]
+    renewed: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     digests: Vec<B256>,
 }
@@ -152,14 +105,7 @@ impl Escrows {
     }
 
     async fn agreement(&self, purchase: &Purchase) -> Result<Agreement, Error> {
-        let id = agreement_id(purchase)?;
-        let read = GetAgreement { agreement_id: &id };
-        let agreement = of_purchase(&self.access, purchase).await?.api.send(&read).await?;
-        if agreement.agreement_id == id {
-            return Ok(agreement);
-        }
-        let message = format!("Paegents answered for {id} with another agreement");
-        Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Paegents))
+        of_purchase(&self.access, purchase).await?.agreement(&agreement_id(purchase)?).await
     }
 
     /// Reads everything once more, holds it against what was approved, and fixes the nonces.
@@ -257,6 +203,7 @@ impl Escrows {
             fixed_at: now,
             // An intent without a permit can be used as long as it holds itself.
             expires_at: if by_permit { deadline } else { expiry.max(deadline) },
+            renewed: false,
             digests: Vec::new(),
         })
     }
@@ -283,8 +230,14 @@ impl Escrows {
                 return Err(Error::new(Code::SigningRefused, message));
             }
             let deadline = fields.permit.as_ref().map_or(0, |permit| permit.deadline);
+            if fields.renewed && self.refreshed(purchase, &fields, &signed).await? {
+                return Ok(IgnoredAny);
+            }
             let request = ActivateEscrow {
                 agreement_id: &fields.agreement_id,
+                digest: keccak256(
+                    signed.digests.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>(),
+                ),
                 buyer_intent: &fields.activation.intent,
                 buyer_signature: signed.intent,
                 funding_authorization: FundingAuthorization {
@@ -303,6 +256,33 @@ impl Escrows {
             // Whoever has the signatures can use them until they are over, whatever was answered.
             Err(error) => Fate::Unknown(error.to_string()),
         }
+    }
+
+    /// Hands the new permits in for those that are over; whether the platform goes on with them by
+    /// itself. Where it does not, the activation is handed in again with them.
+    async fn refreshed(
+        &self,
+        purchase: &Purchase,
+        fields: &Fields,
+        signed: &Signatures,
+    ) -> Result<bool, Error> {
+        if signed.permit.is_none() && signed.fee_permit.is_none() {
+            return Ok(false);
+        }
+        let paegents = of_purchase(&self.access, purchase).await?;
+        let request = RefreshPermit {
+            agreement_id: &fields.agreement_id,
+            buyer_permit_signature: signed.permit.as_deref(),
+            buyer_permit_deadline: fields.permit.as_ref().map(|permit| permit.deadline),
+            buyer_infra_fee_permit_signature: signed.fee_permit.as_deref(),
+            buyer_infra_fee_permit_deadline: fields.fee_permit.as_ref().map(|p| p.deadline),
+        };
+        if let Err(error) = paegents.api.send(&request).await {
+            // They are in the activation as well, and count once however they arrive.
+            tracing::warn!(purchase = %purchase.id, %error, "new permits were not taken");
+        }
+        let agreement = self.agreement(purchase).await?;
+        Ok(is_funded(&agreement) || agreement.activation_status == "submitting")
     }
 
     /// What became of it, by the chain.
@@ -488,6 +468,22 @@ impl Payment for Escrows {
 
     fn follow_at_most(&self) -> Duration {
         FOLLOW_AT_MOST
+    }
+
+    fn renewed<'a>(
+        &'a self,
+        purchase: &'a Purchase,
+    ) -> BoxFuture<'a, Result<Option<Instrument>, Error>> {
+        async move {
+            let Prepared::Pay(mut instrument) = self.prepared(purchase).await? else {
+                return Ok(None);
+            };
+            if let Some(fields) = instrument.details.as_object_mut() {
+                fields.insert("renewed".to_owned(), Value::Bool(true));
+            }
+            Ok(Some(instrument))
+        }
+        .boxed()
     }
 
     fn collect<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Collected, Error>> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Paegents,
-    agreements::{Agreement, GetAgreement, Role},
+    agreements::{Agreement, Role},
     package::{
         ActivationPackage, Asked, DepositParams, Expected, GetActivationPackage, GetDepositParams,
     },
@@ -21,6 +21,66 @@ use crate::{
     recovery::NextCall,
     wallet::pins,
 };
+
+/// What an activation is held against, as it was read.
+#[derive(Debug)]
+pub struct Seen {
+    /// The agreement.
+    pub agreement: Agreement,
+    /// What is to be signed.
+    pub package: ActivationPackage,
+    /// The first version's parameters.
+    pub params: DepositParams,
+    /// The escrow contract.
+    pub escrow: Address,
+    /// Our wallet.
+    pub wallet: Address,
+    usdc: Address,
+    chain_id: u64,
+    now: i64,
+}
+
+impl Seen {
+    /// Reads what an activation of the agreement would sign. Checks and signs nothing.
+    ///
+    /// # Errors
+    ///
+    /// As the operations; where there is no wallet, or no escrow contract is known.
+    pub async fn read(
+        access: &Access,
+        paegents: &Paegents,
+        agreement: Agreement,
+    ) -> Result<Self, Error> {
+        let agreement_id = &agreement.agreement_id;
+        let chain = access.chain().await?;
+        let wallet = access.wallet().await?.evm_address().ok_or_else(no_wallet)?;
+        let escrow = escrow(access, chain.pins())?;
+        let package = paegents.api.send(&GetActivationPackage { agreement_id }).await?;
+        let params = match paegents.api.send(&GetDepositParams { agreement_id }).await {
+            Ok(params) => params,
+            // They belong to the first version: a platform may no longer have them.
+            Err(error) if error.is(Code::NotFound) => DepositParams::default(),
+            Err(error) => return Err(error),
+        };
+        let (usdc, chain_id) = (chain.pins().usdc, chain.pins().chain_id);
+        let now = access.clock().now();
+        Ok(Self { agreement, package, params, escrow, wallet, usdc, chain_id, now })
+    }
+
+    /// What the package is compared with.
+    #[must_use]
+    pub const fn expected(&self) -> Expected<'_> {
+        Expected {
+            agreement: &self.agreement,
+            params: &self.params,
+            wallet: self.wallet,
+            escrow: self.escrow,
+            usdc: self.usdc,
+            chain_id: self.chain_id,
+            now: self.now,
+        }
+    }
+}
 
 /// An agreement that can be activated, with what that takes.
 #[derive(Debug)]
@@ -49,31 +109,11 @@ impl Offer {
         paegents: &Paegents,
         agreement_id: &AgreementId,
     ) -> Result<Self, Error> {
-        let agreement = paegents.api.send(&GetAgreement { agreement_id }).await?;
-        if agreement.agreement_id != *agreement_id {
-            let message = format!("Paegents answered for {agreement_id} with another agreement");
-            return Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Paegents));
-        }
+        let agreement = paegents.agreement(agreement_id).await?;
         may_be_activated(paegents, &agreement)?;
-        let chain = access.chain().await?;
-        let wallet = access.wallet().await?.evm_address().ok_or_else(no_wallet)?;
-        let escrow = escrow(access, chain.pins())?;
-        let package = paegents.api.send(&GetActivationPackage { agreement_id }).await?;
-        let params = match paegents.api.send(&GetDepositParams { agreement_id }).await {
-            Ok(params) => params,
-            // They belong to the first version: a platform may no longer have them.
-            Err(error) if error.is(Code::NotFound) => DepositParams::default(),
-            Err(error) => return Err(error),
-        };
-        let asked = package.check(&Expected {
-            agreement: &agreement,
-            params: &params,
-            wallet,
-            escrow,
-            usdc: chain.pins().usdc,
-            chain_id: chain.pins().chain_id,
-            now: access.clock().now(),
-        })?;
+        let seen = Seen::read(access, paegents, agreement).await?;
+        let asked = seen.package.check(&seen.expected())?;
+        let Seen { agreement, package, escrow, wallet, .. } = seen;
         Ok(Self { agreement, package, asked, escrow, wallet })
     }
 

@@ -74,6 +74,12 @@ impl Operation for GetDepositParams<'_> {
 /// The first version's parameters.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct DepositParams {
+    /// Of which agreement.
+    #[serde(default, deserialize_with = "text")]
+    pub agreement_id: String,
+    /// Of the prices.
+    #[serde(default, deserialize_with = "text")]
+    pub pricing_version: String,
     /// The chain.
     #[serde(default, deserialize_with = "maybe_number")]
     pub chain_id: Option<u64>,
@@ -240,14 +246,29 @@ impl ActivationPackage {
     /// [`Code::TermsMismatch`], [`Code::SigningRefused`] or [`Code::ChainMismatch`], which name the
     /// field. Nothing was signed.
     pub fn check(&self, expected: &Expected<'_>) -> Result<Asked, Error> {
-        Self::check_chain(expected)?;
-        self.check_terms(expected)?;
-        self.check_spender(expected)?;
+        if let Some(broken) = self.rules(expected).into_iter().find(|rule| !rule.holds) {
+            return Err(broken.error());
+        }
         let deposit = Usdc::from_micros(self.terms.deposit_amount_atomic);
-        let fee = self.fee(expected, deposit)?;
+        let fee = self
+            .fee_asked()
+            .map(|fee| (Usdc::from_micros(fee.amount_atomic), fee.spender.unwrap_or_default()));
         let total = deposit.checked_add(fee.map_or(Usdc::ZERO, |(amount, _)| amount));
-        let total = total.ok_or_else(|| mismatch("infra_fee.amount_atomic", "is too much"))?;
+        let too_much = Rule::terms("infra_fee.amount_atomic", false, "is too much");
+        let total = total.ok_or_else(|| too_much.error())?;
         Ok(Asked { deposit, fee, total })
+    }
+
+    /// Every rule that it is held against, in their order, and whether each holds.
+    #[must_use]
+    pub fn rules(&self, expected: &Expected<'_>) -> Vec<Rule> {
+        let mut rules = vec![Self::chain_rule(expected)];
+        rules.extend(self.term_rules(expected));
+        rules.extend(self.spender_rules(expected));
+        if let Some(fee) = self.fee_asked() {
+            rules.extend(self.fee_rules(fee, expected));
+        }
+        rules
     }
 
     /// What the owner's word holds for: everything but the nonce and the fee's state, which change
@@ -264,25 +285,21 @@ impl ActivationPackage {
         bound
     }
 
-    fn check_chain(expected: &Expected<'_>) -> Result<(), Error> {
+    fn chain_rule(expected: &Expected<'_>) -> Rule {
         let said = expected.params.chain_id;
-        if said.is_none_or(|chain_id| chain_id == expected.chain_id) {
-            return Ok(());
-        }
-        let message = format!(
-            "the agreement's escrow is on chain {}, and chain {} is in use; nothing was signed",
+        let problem = format!(
+            "is chain {}, and chain {} is in use",
             said.unwrap_or_default(),
             expected.chain_id
         );
-        Err(Error::new(Code::ChainMismatch, message)
-            .at(Marketplace::Paegents)
-            .field("chain_id", None))
+        let holds = said.is_none_or(|chain_id| chain_id == expected.chain_id);
+        Rule { field: "chain_id", holds, problem, code: Code::ChainMismatch }
     }
 
-    fn check_terms(&self, expected: &Expected<'_>) -> Result<(), Error> {
+    fn term_rules(&self, expected: &Expected<'_>) -> Vec<Rule> {
         let (terms, agreement) = (&self.terms, expected.agreement);
         let now = u64::try_from(expected.now).unwrap_or(0);
-        let price = agreement.unit_price()?.micros();
+        let price = agreement.unit_price().ok().map(Usdc::micros);
         let deposit = terms.quantity.checked_mul(terms.price_per_unit_atomic);
         let seller = agreement.seller_wallet_address.trim();
         let named_seller = seller.is_empty() || payable_address(seller) == Some(terms.seller);
@@ -296,7 +313,7 @@ impl ActivationPackage {
             ("terms.seller", terms.seller != Address::ZERO && terms.seller != expected.wallet, "cannot be paid"),
             ("terms.token", terms.token == expected.usdc, "is not the USDC of this chain"),
             ("terms.quantity", terms.quantity == agreement.quantity && terms.quantity > 0, "is not the agreement's"),
-            ("terms.price_per_unit_atomic", terms.price_per_unit_atomic == price, "is not the agreement's price"),
+            ("terms.price_per_unit_atomic", Some(terms.price_per_unit_atomic) == price, "is not the agreement's price"),
             ("terms.deposit_amount_atomic", deposit == Some(terms.deposit_amount_atomic), "is not quantity times price"),
             ("terms.challenge_window_seconds", CHALLENGE_SECONDS.contains(&terms.challenge_window_seconds), "is not from an hour to a week"),
             ("terms.expiry", terms.expiry > now, "is over"),
@@ -308,65 +325,83 @@ impl ActivationPackage {
             ("terms.salt", terms.salt != B256::ZERO, "is empty"),
             ("terms.receipt_signer", terms.receipt_signer != Some(Address::ZERO), "is empty"),
         ];
-        match rules.into_iter().find(|(_, holds, _)| !holds) {
-            None => Ok(()),
-            Some((field, _, problem)) => Err(mismatch(field, problem)),
-        }
+        rules
+            .into_iter()
+            .map(|(field, holds, problem)| Rule::terms(field, holds, problem))
+            .collect()
     }
 
-    fn check_spender(&self, expected: &Expected<'_>) -> Result<(), Error> {
-        let pinned =
-            |said: &str| said.trim().is_empty() || payable_address(said) == Some(expected.escrow);
-        let token = expected.params.usdc_address.trim();
-        if self.funding.token_address != expected.usdc {
-            return Err(refused("funding.token_address", "is not the USDC of this chain"));
-        }
-        if !token.is_empty() && payable_address(token) != Some(expected.usdc) {
-            return Err(refused("usdc_address", "is not the USDC of this chain"));
-        }
-        if self.funding.spender.is_some_and(|spender| spender != expected.escrow) {
-            return Err(refused("funding.spender", "is not the escrow contract of this chain"));
-        }
-        if !pinned(&expected.params.escrow_contract_address) {
-            return Err(refused(
-                "escrow_contract_address",
-                "is not the escrow contract of this chain",
-            ));
-        }
-        Ok(())
+    fn spender_rules(&self, expected: &Expected<'_>) -> [Rule; 4] {
+        let params = expected.params;
+        let is =
+            |said: &str, address| said.trim().is_empty() || payable_address(said) == Some(address);
+        let own_spender = self.funding.spender.is_none_or(|spender| spender == expected.escrow);
+        let own_contract = is(&params.escrow_contract_address, expected.escrow);
+        let (token, contract) =
+            ("is not the USDC of this chain", "is not the escrow contract of this chain");
+        let own_token = self.funding.token_address == expected.usdc;
+        [
+            Rule::signing("funding.token_address", own_token, token),
+            Rule::signing("usdc_address", is(&params.usdc_address, expected.usdc), token),
+            Rule::signing("funding.spender", own_spender, contract),
+            Rule::signing("escrow_contract_address", own_contract, contract),
+        ]
     }
 
-    /// The fee that is to be collected, where it is one that can be.
-    fn fee(
-        &self,
-        expected: &Expected<'_>,
-        deposit: Usdc,
-    ) -> Result<Option<(Usdc, Address)>, Error> {
-        let Some(fee) = self.infra_fee.as_ref().filter(|fee| !fee.waived && fee.status != "paid")
-        else {
-            return Ok(None);
-        };
+    /// The fee that is to be collected.
+    fn fee_asked(&self) -> Option<&InfraFee> {
+        self.infra_fee.as_ref().filter(|fee| !fee.waived && fee.status != "paid")
+    }
+
+    /// Whether the fee is one that can be collected.
+    fn fee_rules(&self, fee: &InfraFee, expected: &Expected<'_>) -> [Rule; 5] {
+        let deposit = Usdc::from_micros(self.terms.deposit_amount_atomic);
         let amount = Usdc::from_micros(fee.amount_atomic);
-        if amount == Usdc::ZERO {
-            return Err(refused("infra_fee.amount_atomic", "is nothing, and a permit is asked"));
-        }
         let most = deposit.micros().saturating_mul(FEE_PERCENT_MAX) / 100;
-        if amount > Usdc::from_micros(most).max(FEE_FLOOR) {
-            let problem = format!("is {amount} USD for a deposit of {deposit} USD");
-            return Err(refused("infra_fee.amount_atomic", &problem));
-        }
-        if fee.token_address.is_some_and(|token| token != expected.usdc) {
-            return Err(refused("infra_fee.token_address", "is not the USDC of this chain"));
-        }
+        let is_fair = amount <= Usdc::from_micros(most).max(FEE_FLOOR);
+        let dear = format!("is {amount} USD for a deposit of {deposit} USD");
+        let own_token = fee.token_address.is_none_or(|token| token == expected.usdc);
         let own = [Address::ZERO, expected.wallet, expected.escrow, expected.usdc];
-        let Some(spender) = fee.spender.filter(|spender| !own.contains(spender)) else {
-            return Err(refused("infra_fee.spender", "cannot collect a fee"));
-        };
+        let can_collect = fee.spender.is_some_and(|spender| !own.contains(&spender));
         let known = expected.params.gas_wallet_address.trim();
-        if !known.is_empty() && payable_address(known) != Some(spender) {
-            return Err(refused("infra_fee.spender", "is not the platform's gas wallet"));
-        }
-        Ok(Some((amount, spender)))
+        let is_known = known.is_empty() || payable_address(known) == fee.spender;
+        let (sum, spender) = ("infra_fee.amount_atomic", "infra_fee.spender");
+        [
+            Rule::signing(sum, amount > Usdc::ZERO, "is nothing, and a permit is asked"),
+            Rule { problem: dear, ..Rule::signing(sum, is_fair, "") },
+            Rule::signing("infra_fee.token_address", own_token, "is not the USDC of this chain"),
+            Rule::signing(spender, can_collect, "cannot collect a fee"),
+            Rule::signing(spender, is_known, "is not the platform's gas wallet"),
+        ]
+    }
+}
+
+/// A rule that a package is held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The member, by its path.
+    pub field: &'static str,
+    /// Whether it is as it must be.
+    pub holds: bool,
+    /// What is wrong where it is not.
+    pub problem: String,
+    /// What that is for the caller.
+    code: Code,
+}
+
+impl Rule {
+    fn terms(field: &'static str, holds: bool, problem: &str) -> Self {
+        Self { field, holds, problem: problem.to_owned(), code: Code::TermsMismatch }
+    }
+
+    fn signing(field: &'static str, holds: bool, problem: &str) -> Self {
+        Self { code: Code::SigningRefused, ..Self::terms(field, holds, problem) }
+    }
+
+    fn error(&self) -> Error {
+        let Self { field, problem, code, .. } = self;
+        let message = format!("the activation package's {field} {problem}; nothing was signed");
+        Error::new(*code, message).at(Marketplace::Paegents).field(*field, None)
     }
 }
 
@@ -384,19 +419,6 @@ pub fn first_difference(first: &Value, second: &Value) -> Option<String> {
         let inner = first_difference(one.get(name)?, other.get(name).unwrap_or(&Value::Null))?;
         Some(if inner.is_empty() { name.clone() } else { format!("{name}.{inner}") })
     })
-}
-
-fn mismatch(field: &str, problem: &str) -> Error {
-    differs(Code::TermsMismatch, field, problem)
-}
-
-fn refused(field: &str, problem: &str) -> Error {
-    differs(Code::SigningRefused, field, problem)
-}
-
-fn differs(code: Code, field: &str, problem: &str) -> Error {
-    let message = format!("the activation package's {field} {problem}; nothing was signed");
-    Error::new(code, message).at(Marketplace::Paegents).field(field, None)
 }
 
 #[cfg(test)]

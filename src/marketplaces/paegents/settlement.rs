@@ -71,6 +71,15 @@ pub struct EscrowStatus {
     /// `closing`, `finalized`, `settled`, or another word.
     #[serde(default, deserialize_with = "text")]
     pub settlement_status: String,
+    /// Where its activation stands (not in every version, §13.15).
+    #[serde(default, deserialize_with = "text")]
+    pub activation_status: String,
+    /// The transaction that funded it.
+    #[serde(default, deserialize_with = "text")]
+    pub activation_tx_hash: String,
+    /// Whether the platform's fee was paid.
+    #[serde(default, deserialize_with = "text")]
+    pub infra_fee_status: String,
     /// The escrow's number in the contract.
     #[serde(default, deserialize_with = "maybe_number")]
     pub onchain_agreement_id: Option<u64>,
@@ -155,6 +164,9 @@ pub struct Options {
     /// Why neither.
     #[serde(default, deserialize_with = "text")]
     pub availability_reason: String,
+    /// Why the platform would not send it.
+    #[serde(default, deserialize_with = "text")]
+    pub sponsored_block_reason: String,
     /// `sponsored`, `direct`, `unavailable`; another word counts as the last.
     #[serde(default, deserialize_with = "text")]
     pub recommended_mode: String,

@@ -11,7 +11,7 @@ use crate::{
         Marketplace,
         paegents::{
             Paegents,
-            agreements::{Agreement, GetAgreement, Role},
+            agreements::{Agreement, Role},
             steps,
         },
     },
@@ -23,15 +23,9 @@ use crate::{
 ///
 /// # Errors
 ///
-/// As sending an operation; [`Code::UpstreamMalformed`] where another agreement comes back.
+/// As [`Paegents::agreement`].
 pub(super) async fn agreement(paegents: &Paegents, id: &AgreementId) -> Result<Agreement, Error> {
-    let read = paegents.api.send(&GetAgreement { agreement_id: id }).await;
-    let found = read.map_err(lists_instead)?;
-    if found.agreement_id == *id {
-        return Ok(found);
-    }
-    let message = format!("Paegents answered for {id} with another agreement");
-    Err(Error::new(Code::UpstreamMalformed, message).at(Marketplace::Paegents))
+    paegents.agreement(id).await.map_err(lists_instead)
 }
 
 /// Reads an agreement in which we are on this side.

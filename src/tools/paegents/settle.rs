@@ -1,12 +1,17 @@
 //! Settling an escrow: its status, what can be done, and doing it.
 
 mod act;
+mod checked;
+pub mod evidence;
+pub mod reads;
+mod refresh;
 pub mod shown;
 
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use reads::ReadArgs;
 use shown::{ModeWord, SettleView};
 
 use crate::{
@@ -15,7 +20,7 @@ use crate::{
     journal::actions::Kind,
     owner::Owner,
     server::Server,
-    tools::{Args, Reply, input, output},
+    tools::{Args, Reply, input, output, paegents::buyer::activate::ActivateView},
 };
 
 /// Arguments of a settlement.
@@ -95,5 +100,27 @@ impl Server {
         owner: Owner,
     ) -> Result<Reply<SettleView>, Error> {
         act::settle(self.app(), &owner, &args, Kind::Withdraw).await
+    }
+
+    /// Signs new permits for an activation whose own are over unused, and goes on with the payment
+    /// that was approved.
+    #[tool(
+        name = "paegents_refresh_permit",
+        input_schema = input::<ReadArgs>(),
+        output_schema = output::<ActivateView>(),
+        annotations(
+            title = "Refresh Paegents permits",
+            read_only_hint = false,
+            destructive_hint = true,
+            idempotent_hint = true,
+            open_world_hint = true
+        )
+    )]
+    async fn paegents_refresh_permit(
+        &self,
+        Args(args): Args<ReadArgs>,
+        owner: Owner,
+    ) -> Result<Reply<ActivateView>, Error> {
+        refresh::refresh(self.app(), &owner, &args).await
     }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use alloy_primitives::{Address, B256, U256};
 use serde::{Deserialize, Serialize};
 
-use super::{checks, digest_of, domain};
+use super::{checks, digest_of, escrow_domain_v2};
 use crate::{
     money::Usdc,
     wallet::{
@@ -128,7 +128,7 @@ impl Activation {
             nonce: intent.nonce,
             salt: intent.salt,
         };
-        digest_of(&message, &domain("MeteringEscrowV2", "1", self.chain_id, self.spender))
+        digest_of(&message, &escrow_domain_v2(self.chain_id, self.spender))
     }
 
     pub(super) fn check(&self, own: Address, bounds: &ActivationBounds) -> Result<(), Refused> {

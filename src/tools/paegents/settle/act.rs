@@ -3,16 +3,15 @@
 //! Invariants: what is signed is compared with what is known first; one signature a nonce is alive;
 //! a second is made only when the first is over and its nonce was never used.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::U256;
 use serde_json::json;
 
 use super::{
-    SettleArgs,
+    SettleArgs, checked,
     shown::{ModeWord, SettleState, SettleView},
 };
 use crate::{
     app::App,
-    chain::Chain,
     error::{Code, Error, MoneyMoved},
     ids::AgreementId,
     journal::actions::{self, Action, Kind, Mode, Stage},
@@ -21,15 +20,12 @@ use crate::{
         lenient::word,
         paegents::{
             Paegents,
-            agreements::{Agreement, Role},
-            offer::{escrow, look},
+            offer::look,
             settlement::{
-                EscrowStatus, GetClaimInstructions, GetCloseCalldata, GetEscrowStatus, GetOptions,
-                Instructions, Options, SponsorAction,
+                EscrowStatus, GetClaimInstructions, GetCloseCalldata, Options, SponsorAction,
             },
-            status::{is_funded, is_settled},
+            status::is_settled,
         },
-        payable_address,
     },
     money::Usdc,
     owner::Owner,
@@ -44,7 +40,7 @@ use crate::{
         wait::Wait,
     },
     wallet::{
-        call::{Approved, CallBounds, Calldata, check_calldata},
+        call::{Approved, CallBounds},
         eip712::{Action as Signing, EscrowBounds, Settlement},
     },
 };
@@ -80,7 +76,7 @@ pub(super) async fn settle(
     app.refresh_clock().await?;
     let paegents = app.paegents().await?;
     let agreement = read_agreement(&paegents, &args.agreement_id).await?;
-    may(&paegents, &agreement, kind)?;
+    checked::may(&paegents, &agreement, kind)?;
     let agreement_id = args.agreement_id.clone();
     let settling = Settling { app, owner, paegents, agreement_id, kind };
     let _lease = app.spending().action_lease(args.agreement_id.as_str(), kind).await?;
@@ -100,30 +96,9 @@ pub(super) async fn settle(
     settling.follow(action, &mut wait).await
 }
 
-/// Whether this side can do it in this state.
-fn may(paegents: &Paegents, agreement: &Agreement, kind: Kind) -> Result<(), Error> {
-    let role = agreement.role_of(paegents.agent()?);
-    let id = &agreement.agreement_id;
-    let allowed = match kind {
-        Kind::Close | Kind::Approve => role.is_some(),
-        Kind::Claim => role == Some(Role::Seller),
-        Kind::Withdraw => role == Some(Role::Buyer),
-    };
-    if !allowed {
-        let message = format!("{} of the agreement {id} is not yours to do", kind.name());
-        return Err(Error::new(Code::NotAllowed, message).at(Marketplace::Paegents).next(look(id)));
-    }
-    if is_funded(agreement) || is_settled(&agreement.settlement_status) {
-        return Ok(());
-    }
-    let status = word(&agreement.status);
-    let message = format!("the agreement {id} is {status}, and its escrow was never funded");
-    Err(Error::new(Code::WrongState, message).at(Marketplace::Paegents).next(look(id)))
-}
-
 impl Settling<'_> {
     async fn status(&self) -> Result<EscrowStatus, Error> {
-        self.paegents.api.send(&GetEscrowStatus { agreement_id: &self.agreement_id }).await
+        checked::status(&self.paegents, &self.agreement_id).await
     }
 
     /// What the status says of this action, where it says that nothing is left to do.
@@ -164,52 +139,7 @@ impl Settling<'_> {
     }
 
     async fn options(&self) -> Result<(Options, EscrowBounds), Error> {
-        let (chain, wallet) = (self.app.chain().await?, self.app.wallet().await?);
-        let own = wallet.evm_address().ok_or_else(|| {
-            Error::new(Code::InsufficientFunds, "there is no EVM wallet: `haggle keys generate`")
-        })?;
-        let ask = GetOptions {
-            agreement_id: &self.agreement_id,
-            action: self.kind.name(),
-            signer_wallet_address: &own.to_checksum(None),
-        };
-        let options = self.paegents.api.send(&ask).await?;
-        let bounds = self.checked(&options, &chain, own).await?;
-        Ok((options, bounds))
-    }
-
-    /// Compares everything that is known with what is to be signed.
-    async fn checked(
-        &self,
-        options: &Options,
-        chain: &Chain,
-        own: Address,
-    ) -> Result<EscrowBounds, Error> {
-        let pinned = escrow(self.app, chain.pins())?;
-        let agreement = read_agreement(&self.paegents, &self.agreement_id).await?;
-        let known = agreement.onchain_agreement_id;
-        let is = |said: &str, address| said.is_empty() || payable_address(said) == Some(address);
-        #[rustfmt::skip]
-        let rules = [
-            ("agreement_id", options.agreement_id == self.agreement_id, Code::TermsMismatch),
-            ("chain_id", options.chain_id == chain.pins().chain_id, Code::ChainMismatch),
-            ("signer_wallet_address", is(options.signer_wallet_address.trim(), own), Code::SigningRefused),
-            ("escrow_contract_address", is(options.escrow_contract_address.trim(), pinned), Code::SigningRefused),
-            ("onchain_agreement_id", known.is_none_or(|id| id == options.onchain_agreement_id), Code::SigningRefused),
-        ];
-        if let Some((field, _, code)) = rules.into_iter().find(|(_, holds, _)| !holds) {
-            let message = format!("the options' {field} is not the known one; nothing was signed");
-            return Err(Error::new(code, message)
-                .at(Marketplace::Paegents)
-                .field(field, None)
-                .next(look(&self.agreement_id)));
-        }
-        Ok(EscrowBounds {
-            chain_id: chain.pins().chain_id,
-            escrow: pinned,
-            agreement_id: U256::from(options.onchain_agreement_id),
-            now: u64::try_from(self.app.clock().now()).unwrap_or(0),
-        })
+        checked::options(self.app, &self.paegents, &self.agreement_id, self.kind).await
     }
 
     /// Goes on with an action that was begun: `None` where there is none, or it is dead.
@@ -390,7 +320,7 @@ impl Settling<'_> {
             _ => api.send(&GetClaimInstructions { agreement_id }).await?,
         };
         let settlement = self.kind.settlement().unwrap_or(Settlement::Close);
-        let act = checked_call(&instructions, settlement, bounds)?;
+        let act = checked::call(&instructions, settlement, bounds)?;
         let call = OwnCall {
             principal: &self.owner.principal,
             agreement_id: self.agreement_id.as_str(),
@@ -493,37 +423,6 @@ impl Settling<'_> {
             (_, SettleState::Done | SettleState::NothingLeft) => Vec::new(),
         }
     }
-}
-
-/// The call that a wallet would send, where it is the one that is meant.
-///
-/// # Errors
-///
-/// [`Code::SigningRefused`], which names the member.
-pub(super) fn checked_call(
-    instructions: &Instructions,
-    settlement: Settlement,
-    bounds: &EscrowBounds,
-) -> Result<crate::wallet::call::Act, Error> {
-    let refused = |field: &str, problem: String| {
-        let message = format!("the calldata's {field} {problem}; nothing was signed");
-        Error::new(Code::SigningRefused, message).at(Marketplace::Paegents).field(field, None)
-    };
-    let named = Settlement::of_function(&instructions.function);
-    if !instructions.function.is_empty() && named != Some(settlement) {
-        return Err(refused("function", "is another function's".to_owned()));
-    }
-    let Some(call) = &instructions.transaction else {
-        return Err(refused("transaction", "is missing".to_owned()));
-    };
-    let calldata = Calldata {
-        to: &call.to,
-        data: &call.data,
-        value: &call.value,
-        chain_id: instructions.chain_id.unwrap_or(bounds.chain_id),
-    };
-    check_calldata(settlement, &calldata, bounds)
-        .map_err(|error| refused(error.field, format!("cannot be used: {}", error.reason)))
 }
 
 fn signing_of(action: &Action) -> Result<Signing, Error> {
