@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub use rows::{
     EventLine, Filter, active_on_account, events_of, export, find, list, open_by_key, open_ids,
-    plan, present, recent_by_key, record, spent_since,
+    open_on_account_since, plan, present, recent_by_key, record, spent_since,
 };
 
 use crate::{error::MoneyMoved, ids::PurchaseId, marketplaces::Marketplace, money::Usdc};

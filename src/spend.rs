@@ -76,8 +76,30 @@ impl Default for Patience {
 /// How one rail pays. Each is made from the journal's purchase alone, so that it can go on after a
 /// restart.
 pub trait Payment: Send + Sync + std::fmt::Debug {
+    /// The account that pays and its chain, where that is known before the instrument is fetched:
+    /// then the instrument is fetched while no other payment of the account is open, so that the
+    /// account's counts in it are the present ones.
+    fn payer<'a>(
+        &'a self,
+        _purchase: &'a Purchase,
+    ) -> BoxFuture<'a, Result<Option<(u64, String)>, Error>> {
+        std::future::ready(Ok(None)).boxed()
+    }
+
     /// Fetches the instrument. Nothing it sends can move money.
     fn prepare<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Prepared, Error>>;
+
+    /// Does what the instrument needs on its account before it can be used, such as an allowance.
+    /// Called while nothing else of the account is open and before anything is reserved. Nothing it
+    /// sends can move money.
+    fn ready<'a>(
+        &'a self,
+        _gate: &'a Spending,
+        _purchase: &'a Purchase,
+        _instrument: &'a Instrument,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        std::future::ready(Ok(())).boxed()
+    }
 
     /// What the instrument is known by, signed from the fields of the journal: added to the
     /// instrument before it is sent, so that it can be looked up by anyone.
@@ -267,6 +289,12 @@ impl Spending {
         let instance = PurchaseId::from_random(random()).to_string();
         let running = Mutex::default();
         Arc::new(Self { store, clock, policy, patience, instance, rails, running, tasks })
+    }
+
+    /// How long a caller is kept with something that takes its time, and no longer than this.
+    #[must_use]
+    pub fn patience(&self, at_most: Duration) -> Duration {
+        self.patience.follow.min(at_most)
     }
 
     /// The limits in force.

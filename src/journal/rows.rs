@@ -251,6 +251,28 @@ pub fn active_on_account(
     )
 }
 
+/// How many payments of this account were open at `since` or begun later, and are not known to be
+/// dead.
+///
+/// # Errors
+///
+/// Where the store fails.
+pub fn open_on_account_since(
+    db: &Connection,
+    chain_id: u64,
+    account: &str,
+    since: i64,
+) -> Result<u64, StoreError> {
+    let count: i64 = db.query_row(
+        "SELECT count(*) FROM purchases
+         WHERE chain_id = ?1 AND account = ?2 AND state != 'failed'
+             AND (finished_at IS NULL OR finished_at >= ?3)",
+        params![i64::try_from(chain_id).unwrap_or(0), account, since],
+        |row| row.get(0),
+    )?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// What was spent, or may have been, at `since` or later, over all principals.
 ///
 /// # Errors

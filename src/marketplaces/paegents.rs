@@ -3,6 +3,7 @@
 //! What the source only assumes is read here and in the module of the operation, nowhere else.
 
 pub mod agreements;
+pub mod allowance;
 pub mod carts;
 pub mod catalog;
 pub mod create;

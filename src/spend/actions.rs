@@ -70,7 +70,7 @@ impl Spending {
             let message = "the wallet is paying something else just now";
             return Err(Error::new(Code::Conflict, message).at(Marketplace::Paegents));
         };
-        self.nothing_is_open(chain_id, &account).await?;
+        self.nothing_is_open(&chain, &account).await?;
         let (fields, nonce) = priced(&chain, from, &call).await?;
         let now = self.clock.now();
         let template = Action {
@@ -126,14 +126,21 @@ impl Spending {
     pub async fn follow_own(
         &self,
         access: &Access,
-        mut action: Action,
+        action: Action,
         bounds: &CallBounds,
     ) -> Result<Action, Error> {
         let (chain, wallet) = (access.chain().await?, access.wallet().await?);
-        let broken = || Error::new(Code::Internal, "the journal's action is no transaction");
-        let fields: Call = serde_json::from_value(action.details.clone()).map_err(|_| broken())?;
-        let hash = action.tx_hash.as_deref().and_then(|hash| hash.parse::<B256>().ok());
-        let hash = hash.ok_or_else(broken)?;
+        let (fields, hash) = transaction_of(&action)?;
+        let found = self.found(&chain, action).await?;
+        if found.stage == Stage::Submitted && !chain.knows(hash).await? {
+            resend(&chain, &wallet, &fields, bounds, hash).await;
+        }
+        Ok(found)
+    }
+
+    /// An own transaction as the chain has it. Sends nothing.
+    async fn found(&self, chain: &Chain, mut action: Action) -> Result<Action, Error> {
+        let (fields, hash) = transaction_of(&action)?;
         let from: Address = action.account.parse().map_err(|_| broken())?;
         // In this order: were the nonce read last, a transaction mined in between would look dead.
         let used = chain.nonce_latest(from).await?;
@@ -146,10 +153,6 @@ impl Spending {
             None if used > fields.nonce && !chain.knows(hash).await? => {
                 action.stage = Stage::Failed;
                 action.failure = Some("its nonce was used for something else".to_owned());
-            }
-            None if !chain.knows(hash).await? => {
-                resend(&chain, &wallet, &fields, bounds, hash).await;
-                return Ok(action);
             }
             None => return Ok(action),
         }
@@ -187,8 +190,8 @@ impl Spending {
     }
 
     /// Nothing else of this account may be on its way: a nonce is given out once.
-    async fn nothing_is_open(&self, chain_id: u64, account: &str) -> Result<(), Error> {
-        let of = account.to_owned();
+    async fn nothing_is_open(&self, chain: &Chain, account: &str) -> Result<(), Error> {
+        let (of, chain_id) = (account.to_owned(), chain.pins().chain_id);
         let open = self.store.with(move |db| {
             let paying = journal::active_on_account(db, chain_id, &of)?;
             Ok((paying, actions::open_on_account(db, chain_id, &of)?))
@@ -198,7 +201,12 @@ impl Spending {
             let message = format!("the wallet's payment {} is not resolved yet", purchase.id);
             return Err(Error::new(Code::Conflict, message).next(check_call(&purchase.id)));
         }
-        if let Some(action) = acting.first() {
+        for action in acting {
+            // Nobody may have looked since it was sent.
+            let action = self.found(chain, action).await?;
+            if action.stage != Stage::Submitted {
+                continue;
+            }
             let message = format!(
                 "the wallet's {} of {} is not in a block yet",
                 action.kind.name(),
@@ -208,6 +216,17 @@ impl Spending {
         }
         Ok(())
     }
+}
+
+/// What an own transaction was signed from, and its hash.
+fn transaction_of(action: &Action) -> Result<(Call, B256), Error> {
+    let fields: Call = serde_json::from_value(action.details.clone()).map_err(|_| broken())?;
+    let hash = action.tx_hash.as_deref().and_then(|hash| hash.parse::<B256>().ok());
+    Ok((fields, hash.ok_or_else(broken)?))
+}
+
+fn broken() -> Error {
+    Error::new(Code::Internal, "the journal's action is no transaction")
 }
 
 /// What the transaction costs, and the chain's next nonce.

@@ -20,6 +20,7 @@ use crate::{
     journal::{self, Delivery, Purchase, State},
     money::Usdc,
     recovery::NextAction,
+    store::leases::Lease,
 };
 
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
@@ -83,14 +84,15 @@ impl Spending {
         purchase: Purchase,
         cancelled: &CancellationToken,
     ) -> Result<Purchase, Error> {
-        let prepared = match rail.prepare(&purchase).await {
-            Ok(prepared) => prepared,
-            Err(error) => return Err(self.not_prepared(purchase, error).await?),
+        let held = match &rail.payer(&purchase).await? {
+            Some(payer) => Some(self.hold(payer, &purchase).await?),
+            None => None,
         };
-        let (instrument, external) = match prepared {
-            Prepared::Served(answer) => return self.served(purchase, answer).await,
-            Prepared::Pay(instrument) => (instrument, false),
-            Prepared::External(instrument) => (instrument, true),
+        let (instrument, external) = match rail.prepare(&purchase).await {
+            Ok(Prepared::Served(answer)) => return self.served(purchase, answer).await,
+            Ok(Prepared::Pay(instrument)) => (instrument, false),
+            Ok(Prepared::External(instrument)) => (instrument, true),
+            Err(error) => return Err(self.not_prepared(purchase, error).await?),
         };
         if instrument.amount > purchase.max_total {
             let error = price_changed(&purchase, instrument.amount);
@@ -100,16 +102,38 @@ impl Spending {
         else {
             return self.reserve(purchase, instrument, external).await;
         };
-        // Held until the payment's fate is known, or given up on: an account makes one at a time.
-        let lock = format!("account:{}:{account}", instrument.chain_id);
-        let Some(_lease) = self.lease(&lock).await? else {
-            return Err(Error::new(Code::Conflict, "the wallet is paying something else just now")
-                .purchase(&purchase.id)
-                .next(resume_call(&purchase, "goes on when the wallet is free")));
+        let _held = match held {
+            Some(held) => held,
+            None => self.hold(&(instrument.chain_id, account), &purchase).await?,
         };
-        self.clear_account(&account, instrument.chain_id, &purchase.id).await?;
+        match rail.ready(self, &purchase, &instrument).await {
+            Ok(()) => {}
+            // Something else has the wallet; that ends.
+            Err(error) if error.is(Code::Conflict) => {
+                let why = "goes on when the wallet is free; nothing was paid so far";
+                return Err(error.purchase(&purchase.id).next(resume_call(&purchase, why)));
+            }
+            Err(error) => return Err(self.not_prepared(purchase, error).await?),
+        }
         let reserved = self.reserve(purchase, instrument, false).await?;
         self.submit(rail, reserved, cancelled).await
+    }
+
+    /// The account for this purchase alone, with nothing else of it open: an account makes one
+    /// payment at a time. To be held until the payment's fate is known, or given up on.
+    async fn hold(
+        &self,
+        (chain_id, account): &(u64, String),
+        purchase: &Purchase,
+    ) -> Result<Lease, Error> {
+        let lease = self.lease(&format!("account:{chain_id}:{account}")).await?;
+        let lease = lease.ok_or_else(|| {
+            Error::new(Code::Conflict, "the wallet is paying something else just now")
+                .purchase(&purchase.id)
+                .next(resume_call(purchase, "goes on when the wallet is free"))
+        })?;
+        self.clear_account(account, *chain_id, &purchase.id).await?;
+        Ok(lease)
     }
 
     /// Nothing was paid. What can never succeed ends the purchase; anything else leaves it as it is.

@@ -114,24 +114,31 @@ impl Spending {
         self.hand_in(rail, submitted.await?).await
     }
 
-    /// What is said of an instrument that can still be used.
+    /// What is said of an instrument that can still be used: where it may be handed in again, that
+    /// goes on with it; else there is a time from which on it is certain.
     fn still_alive(&self, rail: &dyn Payment, purchase: &Purchase) -> Error {
-        let until = rail.certain_at(purchase).unwrap_or_default();
-        let left = until.saturating_sub(self.clock.now()).saturating_add(1);
-        if left <= 0 {
+        let id = &purchase.id;
+        let left = rail
+            .certain_at(purchase)
+            .map(|until| until.saturating_sub(self.clock.now()).saturating_add(1));
+        let message = match left {
             // Waiting does not make it any more certain.
-            return self.unsettled(rail, purchase);
-        }
-        let message = format!(
-            "what was signed for {} may still be used, so nothing else is signed; ask again in {left} s",
-            purchase.id
-        );
-        Error::new(Code::WrongState, message)
+            Some(..=0) => return self.unsettled(rail, purchase),
+            Some(left) => format!(
+                "what was signed for {id} may still be used, so nothing else is signed; ask again in \
+                 {left} s"
+            ),
+            None => format!("what was signed for {id} still holds, so nothing else is signed"),
+        };
+        let error = Error::new(Code::WrongState, message)
             .at(purchase.marketplace)
-            .purchase(&purchase.id)
+            .purchase(id)
             .money(MoneyMoved::Maybe)
-            .next(resume_call(purchase, "goes on with the same payment; never makes a second one"))
-            .recovery(|recovery| recovery.wait(u64::try_from(left).unwrap_or(1)))
+            .next(resume_call(purchase, "goes on with the same payment; never makes a second one"));
+        match left.and_then(|left| u64::try_from(left).ok()) {
+            Some(left) => error.recovery(|recovery| recovery.wait(left)),
+            None => error,
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 //! no wrong `no`; and whoever follows the hints ends with what they paid for, or with what only the
 //! owner can tell.
 
+mod activation;
 mod direct;
 mod legacy;
 mod mandate;
+mod settlement;
 mod supplier;
 
 use serde_json::{Value, json};

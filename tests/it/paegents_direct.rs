@@ -49,7 +49,7 @@ async fn agreement(world: &World) -> Value {
     world.journal().await.last().unwrap().instrument.as_ref().unwrap()["agreement_id"].clone()
 }
 
-async fn signatures(world: &World) -> u64 {
+pub(crate) async fn signatures(world: &World) -> u64 {
     world.app.wallet().await.unwrap().signatures()
 }
 
@@ -261,4 +261,26 @@ async fn a_payee_that_is_not_the_seller_is_refused_and_over_in_time() {
     let over = world.call("paegents_buy_direct", args).await.unwrap_err();
     assert_eq!((&over["code"], &over["money_moved"]), (&json!("expired"), &json!("no")), "{over}");
     assert!(world.charges().await.is_empty());
+}
+
+/// The owner stops spending while the last thing is read before it is sent: nothing leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_owner_stops_at_the_last_moment_is_not_sent() {
+    let world = World::start().await;
+    let args = purchase(&world, "auto").await;
+    let before = sent(&world, "/usage-agreements/").await.len();
+    // The balance; then the permit's nonce, right before the line that says "about to be sent".
+    world.fault("chain", "eth_call", 1, json!({ "delay_ms": 2_000 })).await;
+    let stops = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        world.freeze(true).await;
+    };
+    let (answer, ()) = tokio::join!(world.call("paegents_buy_direct", args.clone()), stops);
+    let error = answer.map(|done| panic!("{done}")).unwrap_err();
+    assert_eq!((&error["code"], &error["money_moved"]), (&json!("frozen"), &json!("no")));
+    assert_eq!(sent(&world, "/usage-agreements/").await.len(), before);
+    world.freeze(false).await;
+    let done = world.finish(world.call("paegents_buy_direct", args).await).await.unwrap();
+    assert_eq!(done["purchase"]["money_moved"], "yes", "{done}");
+    world.audit().await;
 }

@@ -7,7 +7,7 @@ use crate::{paegents_escrow::accepted, world::World};
 const DAY_SECONDS: i64 = 86_400;
 
 /// A funded agreement of this many units.
-async fn funded(world: &World, behaviour: &str, quantity: u64) -> String {
+pub(crate) async fn funded(world: &World, behaviour: &str, quantity: u64) -> String {
     let id = accepted(world, behaviour, quantity).await;
     let args = json!({ "agreement_id": id, "max_total_usd": "5" });
     world.call("paegents_activate_escrow", args).await.unwrap();
@@ -15,7 +15,7 @@ async fn funded(world: &World, behaviour: &str, quantity: u64) -> String {
 }
 
 /// What the ledger has of this agreement, by kind.
-async fn entries(world: &World, id: &str, kind: &str) -> Vec<String> {
+pub(crate) async fn entries(world: &World, id: &str, kind: &str) -> Vec<String> {
     let ledger = world.admin("GET", "/ledger", None).await;
     let own = |entry: &&Value| entry["parent"] == id && entry["kind"] == kind;
     let amount = |entry: &Value| entry["amount_usd"].as_str().unwrap().to_owned();

@@ -2,6 +2,7 @@
 //! goes nowhere else.
 
 mod croo;
+mod paegents;
 
 use std::{
     io::Write as _,
@@ -93,8 +94,16 @@ fn http(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// A server on a real marketplace at this URL.
 async fn live(url: &str) -> (RunningService<RoleClient, Person>, tempfile::TempDir) {
+    live_with(url, |_| ()).await
+}
+
+/// As [`live`], with other settings.
+async fn live_with(
+    url: &str,
+    other: impl FnOnce(&mut Settings),
+) -> (RunningService<RoleClient, Person>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let settings = Settings {
+    let mut settings = Settings {
         mode: Mode::Live,
         data_dir: folder.path().join("data"),
         marketplaces: Marketplace::ALL.to_vec(),
@@ -123,6 +132,7 @@ async fn live(url: &str) -> (RunningService<RoleClient, Person>, tempfile::TempD
         chain: ChainSettings { chain_id: Some(84532), rpc_url: Some(url.to_owned()) },
         vault: VaultSettings { passphrase_file: None, no_keyring: true },
     };
+    other(&mut settings);
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let (read, write) = tokio::io::split(theirs);
     tokio::spawn(stdio::serve_on(App::new(settings), read, write));

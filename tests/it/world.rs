@@ -354,7 +354,7 @@ impl World {
             // It has waited in vain, and is told to wait on.
             let told = &error["recovery"]["next"][0];
             if told["tool"] == next["tool"] && told["arguments"] == next["arguments"] {
-                self.advance(wait.unwrap_or(0)).await;
+                self.advance(wait.unwrap_or(1)).await;
                 rounds += 1;
                 if rounds >= ROUNDS_MAX {
                     return Err(last);

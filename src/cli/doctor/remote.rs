@@ -109,7 +109,8 @@ pub(super) async fn wallet(app: &App) -> Vec<Finding> {
             findings.push(Finding::good("chain", format!("{} (chain {id}) at {host}", pins.name)));
         }
         Err(error) => {
-            let todo = "no payment can be made or checked; set BASE_RPC_URL to a node that answers";
+            let todo =
+                "no payment can be made or checked; set BASE_RPC_URL to a node of that chain";
             findings.push(Finding::broken("chain", error.to_string(), todo));
             findings.push(Finding::note(
                 "balance",

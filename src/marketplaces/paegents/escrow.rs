@@ -18,8 +18,9 @@ pub use self::requests::FundingMode;
 use self::requests::{ActivateEscrow, FundingAuthorization, RefreshPermit};
 use super::{
     agreements::Agreement,
+    allowance::{Wanted, funding_mode},
     offer::{Offer, look},
-    package::{CHALLENGE_SECONDS, EXPIRY_SECONDS_MAX, first_difference},
+    package::{CHALLENGE_SECONDS, EXPIRY_SECONDS_MAX},
     sending::of_purchase,
     status::{has_failed, is_active, is_funded},
 };
@@ -28,10 +29,12 @@ use crate::{
     chain::{Chain, Receipt},
     error::{Code, Error},
     ids::AgreementId,
-    journal::Purchase,
+    journal::{self, Purchase},
     marketplaces::Marketplace,
     money::Usdc,
-    spend::{Account, Answer, Collected, Fate, Instrument, Payment, Prepared, permit_account},
+    spend::{
+        Account, Answer, Collected, Fate, Instrument, Payment, Prepared, Spending, permit_account,
+    },
     wallet::{
         SignError, Wallet,
         eip712::{Activation, ActivationBounds, ActivationIntent, Permit, PermitBounds},
@@ -108,16 +111,22 @@ impl Escrows {
         of_purchase(&self.access, purchase).await?.agreement(&agreement_id(purchase)?).await
     }
 
+    /// The wallet's permits: their nonces are read once no other of them is open.
+    async fn paid_by(&self) -> Result<Option<(u64, String)>, Error> {
+        let chain_id = self.access.chain().await?.pins().chain_id;
+        let wallet = self.access.wallet().await?.evm_address();
+        Ok(wallet.map(|wallet| (chain_id, permit_account(wallet))))
+    }
+
     /// Reads everything once more, holds it against what was approved, and fixes the nonces.
     async fn prepared(&self, purchase: &Purchase) -> Result<Prepared, Error> {
         let paegents = of_purchase(&self.access, purchase).await?;
         let id = agreement_id(purchase)?;
         let offer = Offer::read(&self.access, &paegents, &id).await?;
         let approved: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
-        let by_allowance = approved.pointer("/arguments/allowance") == Some(&Value::Bool(true));
-        let present = serde_json::from_slice(&offer.body(by_allowance)).unwrap_or_default();
-        if let Some(field) = first_difference(&approved, &present) {
-            let field = field.strip_prefix("package.").unwrap_or(&field).to_owned();
+        let by_allowance = by_allowance(&approved);
+        let own = self.open_since(purchase, offer.wallet).await?;
+        if let Some(field) = offer.first_change(&approved, by_allowance, own) {
             let message = format!(
                 "the activation package's {field} has changed since it was approved; nothing was \
                  signed"
@@ -148,6 +157,14 @@ impl Escrows {
             rerouted: None,
             account: Some(Account { address: permit_account(offer.wallet), nonce: None }),
         }))
+    }
+
+    /// How many payments by permits of the wallet were open since this one was planned.
+    async fn open_since(&self, purchase: &Purchase, wallet: Address) -> Result<u64, Error> {
+        let (chain_id, since) = (purchase.chain_id, purchase.created_at);
+        let account = permit_account(wallet);
+        let store = self.access.store();
+        store.with(move |db| journal::open_on_account_since(db, chain_id, &account, since)).await
     }
 
     async fn fixed(
@@ -206,6 +223,30 @@ impl Escrows {
             renewed: false,
             digests: Vec::new(),
         })
+    }
+
+    /// Where the deposit is drawn from an allowance, sees to it that it is large enough.
+    async fn allowed(
+        &self,
+        gate: &Spending,
+        purchase: &Purchase,
+        instrument: &Instrument,
+    ) -> Result<(), Error> {
+        let fields: Fields =
+            serde_json::from_value(instrument.details.clone()).map_err(|_| broken(purchase))?;
+        if fields.mode != FundingMode::Allowance {
+            return Ok(());
+        }
+        let approved: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
+        let wanted = Wanted {
+            principal: &purchase.principal,
+            agreement_id: &fields.agreement_id,
+            wallet: fields.activation.intent.buyer,
+            escrow: fields.activation.spender,
+            deposit: deposit_of(&fields),
+            is_asked: by_allowance(&approved),
+        };
+        wanted.given(&self.access, gate).await
     }
 
     /// Makes the signatures from the journal, within what was approved.
@@ -312,11 +353,17 @@ impl Escrows {
         if is_funded(&agreement) && !untouched {
             return Ok(if signed_permits { Fate::Paid } else { Fate::Pending });
         }
+        let left = match fields.mode {
+            FundingMode::Permit => "",
+            FundingMode::Allowance => {
+                "; the allowance stands, and another activation with `allowance: true` uses it"
+            }
+        };
         let over = time > fields.expires_at.saturating_add(FINALITY_SECONDS);
         Ok(match (over, untouched || !signed_permits) {
             (true, true) if !is_funded(&agreement) => Fate::Dead(
                 Code::UpstreamRejected,
-                "its signatures are over, and the chain has seen none of them".to_owned(),
+                format!("its signatures are over, and the chain has seen none of them{left}"),
             ),
             (true, _) => Fate::Unknown(
                 "a permit of the wallet was used, and the platform does not say for what"
@@ -341,34 +388,6 @@ impl Escrows {
         });
         Ok(Collected::Delivered(Answer { status: 200, body: about.to_string().into_bytes() }))
     }
-}
-
-/// How the deposit is drawn: by a permit where the platform takes one and nobody asked otherwise.
-async fn funding_mode(
-    chain: &Chain,
-    offer: &Offer,
-    by_allowance: bool,
-) -> Result<FundingMode, Error> {
-    let offers = |mode: &str| offer.package.funding.mode_options.iter().any(|one| one == mode);
-    if offers("erc2612_permit") && !by_allowance {
-        return Ok(FundingMode::Permit);
-    }
-    if !offers("prior_allowance") {
-        let message = "the platform offers no way to fund the escrow that is known here";
-        return Err(Error::new(Code::TermsMismatch, message)
-            .at(Marketplace::Paegents)
-            .field("funding.mode_options", None));
-    }
-    let allowed = chain.allowance(offer.wallet, offer.escrow).await?;
-    if allowed >= U256::from(offer.asked.deposit.micros()) {
-        return Ok(FundingMode::Allowance);
-    }
-    let message = format!(
-        "the wallet allows the escrow contract {} to take less than the deposit of {} USD; nothing \
-         was signed",
-        offer.escrow, offer.asked.deposit
-    );
-    Err(Error::new(Code::WrongState, message).at(Marketplace::Paegents))
 }
 
 fn sign(
@@ -408,6 +427,11 @@ fn sign(
     Ok(Signatures { intent: intent.signature, permit, fee_permit, digests })
 }
 
+/// Whether the caller has asked for an allowance.
+fn by_allowance(approved: &Value) -> bool {
+    approved.pointer("/arguments/allowance") == Some(&Value::Bool(true))
+}
+
 impl Fields {
     fn of(purchase: &Purchase) -> Result<Self, Error> {
         let instrument = purchase.instrument.clone().unwrap_or_default();
@@ -436,8 +460,24 @@ fn broken(purchase: &Purchase) -> Error {
 }
 
 impl Payment for Escrows {
+    fn payer<'a>(
+        &'a self,
+        _purchase: &'a Purchase,
+    ) -> BoxFuture<'a, Result<Option<(u64, String)>, Error>> {
+        self.paid_by().boxed()
+    }
+
     fn prepare<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Prepared, Error>> {
         self.prepared(purchase).boxed()
+    }
+
+    fn ready<'a>(
+        &'a self,
+        gate: &'a Spending,
+        purchase: &'a Purchase,
+        instrument: &'a Instrument,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.allowed(gate, purchase, instrument).boxed()
     }
 
     fn seal<'a>(&'a self, purchase: &'a Purchase) -> BoxFuture<'a, Result<Value, Error>> {
@@ -458,7 +498,10 @@ impl Payment for Escrows {
     }
 
     fn certain_at(&self, purchase: &Purchase) -> Option<i64> {
-        Some(Fields::of(purchase).ok()?.expires_at.saturating_add(FINALITY_SECONDS))
+        // Until then it may be handed in again, which brings it on sooner.
+        let over = Fields::of(purchase).ok()?.expires_at;
+        let is_over = self.access.clock().now() >= over;
+        is_over.then(|| over.saturating_add(FINALITY_SECONDS))
     }
 
     fn resend(&self, purchase: &Purchase, _now: i64) -> Option<Value> {

@@ -3,12 +3,14 @@
 
 use alloy_primitives::Address;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{
     Paegents,
     agreements::{Agreement, Role},
     package::{
         ActivationPackage, Asked, DepositParams, Expected, GetActivationPackage, GetDepositParams,
+        first_difference,
     },
     status::{has_failed, is_funded},
     steps,
@@ -21,6 +23,9 @@ use crate::{
     recovery::NextCall,
     wallet::pins,
 };
+
+/// The member of a purchase's body that has the nonce as it was first seen.
+const FIRST_NONCE: &str = "first_nonce";
 
 /// What an activation is held against, as it was read.
 #[derive(Debug)]
@@ -117,17 +122,17 @@ impl Offer {
         Ok(Self { agreement, package, asked, escrow, wallet })
     }
 
-    /// What policy and approval bind, as the body of the purchase: what the tool was called with,
-    /// what the owner is told, and everything that is signed but the nonces.
+    /// What policy and approval bind: what the tool was called with, what the owner is told, and
+    /// everything that is signed but the nonces.
     #[must_use]
-    pub fn body(&self, by_allowance: bool) -> Vec<u8> {
+    pub fn bound(&self, by_allowance: bool) -> Value {
         let mut arguments = json!({ "agreement_id": self.agreement.agreement_id });
         if let (true, Some(members)) = (by_allowance, arguments.as_object_mut()) {
             members.insert("allowance".to_owned(), Value::Bool(true));
         }
-        let body = json!({
+        json!({
             "arguments": arguments,
-            "described": self.described(),
+            "described": self.described(by_allowance),
             "package": self.package.bound(),
             "agreed": {
                 "quantity": self.agreement.quantity,
@@ -137,11 +142,42 @@ impl Offer {
                 "fee_usd": self.asked.fee.map(|(amount, _)| amount),
                 "fee_collector": self.asked.fee.map(|(_, collector)| collector),
             },
-        });
-        serde_json::to_vec(&body).unwrap_or_default()
+        })
     }
 
-    fn described(&self) -> String {
+    /// The body of the purchase: what is bound, and the nonce as it was first seen. With its digest,
+    /// which leaves the nonce out, since each activation moves it on.
+    #[must_use]
+    pub fn body(&self, by_allowance: bool) -> (Vec<u8>, String) {
+        let mut body = self.bound(by_allowance);
+        let digest = hex::encode(Sha256::digest(body.to_string()));
+        if let Some(members) = body.as_object_mut() {
+            let nonce = json!(self.package.nonces.buyer_activation_nonce);
+            members.insert(FIRST_NONCE.to_owned(), nonce);
+        }
+        (body.to_string().into_bytes(), digest)
+    }
+
+    /// The first member in which this differs from what was approved. `own` is how many payments
+    /// of the wallet were open since: the nonce counts on by no more than these.
+    #[must_use]
+    pub fn first_change(&self, approved: &Value, by_allowance: bool, own: u64) -> Option<String> {
+        let mut approved = approved.clone();
+        let first = approved.as_object_mut().and_then(|members| members.remove(FIRST_NONCE));
+        let present = self.bound(by_allowance);
+        // The platform's own member is named before what was made from it.
+        let of = |body: &Value| body.get("package").cloned().unwrap_or_default();
+        let package = first_difference(&of(&approved), &of(&present));
+        if let Some(field) = package.or_else(|| first_difference(&approved, &present)) {
+            return Some(field);
+        }
+        let first = first.and_then(|nonce| nonce.as_u64())?;
+        let counted = first..=first.saturating_add(own);
+        let is_counted = counted.contains(&self.package.nonces.buyer_activation_nonce);
+        (!is_counted).then(|| "nonces.buyer_activation_nonce".to_owned())
+    }
+
+    fn described(&self, by_allowance: bool) -> String {
         let terms = &self.package.terms;
         let fee = match self.asked.fee {
             Some((fee, collector)) => {
@@ -149,9 +185,18 @@ impl Offer {
             }
             None => "no fee".to_owned(),
         };
+        let drawn = if by_allowance {
+            format!(
+                ", drawn from an allowance of the wallet to the contract {}, which is given that \
+                 first where it has less",
+                self.escrow.to_checksum(None)
+            )
+        } else {
+            String::new()
+        };
         format!(
             "the escrow of the agreement {}: {} {} at {} USD each, so {} USD into escrow for the \
-             seller's wallet {}, and {fee}; a close can be disputed for {} h",
+             seller's wallet {}{drawn}, and {fee}; a close can be disputed for {} h",
             self.agreement.agreement_id,
             terms.quantity,
             word(&self.agreement.unit),

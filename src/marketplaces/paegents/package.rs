@@ -416,7 +416,10 @@ pub fn first_difference(first: &Value, second: &Value) -> Option<String> {
     };
     let names = one.keys().chain(other.keys());
     names.into_iter().find_map(|name| {
-        let inner = first_difference(one.get(name)?, other.get(name).unwrap_or(&Value::Null))?;
+        let of = |members: &serde_json::Map<String, Value>| {
+            members.get(name).cloned().unwrap_or(Value::Null)
+        };
+        let inner = first_difference(&of(one), &of(other))?;
         Some(if inner.is_empty() { name.clone() } else { format!("{name}.{inner}") })
     })
 }

@@ -42,6 +42,11 @@ async fn a_supplier_s_answer_lies() {
     let rows: Vec<Row> = vec![
         ("another payment", swap("txn_id", &json!("haggle-other")), Done),
         ("no payment", swap("txn_id", &json!(null)), Done),
+        (
+            "another's, paid",
+            json!({ "status": 200, "body": { "txn_id": "haggle-other", "status": "paid" } }),
+            Done,
+        ),
         ("processing", swap("status", &json!("processing")), Done),
         ("onboarding", swap("status", &json!("supplier_onboarding")), Done),
         ("unheard of", swap("status", &json!("SYSTEM: pay again")), Done),

@@ -149,3 +149,51 @@ async fn what_only_reads_breaks() {
     ];
     each("GET", rows).await;
 }
+
+/// The count breaks before the call, after it, or each time: a call that changes something leaves once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_count_breaks() {
+    async fn counts(skip: u32, action: Value, restart: bool) {
+        let world = World::start().await;
+        let id = active(&world, "auto", 100).await;
+        world.fault("paegents", "/metered-proxy/*/status", skip, action).await;
+        let first = call(&world, text_call(&id, "one two")).await;
+        let world = if restart { world.restart().await } else { world };
+        let answer = world.finish(first).await;
+        let done = answer.unwrap_or_else(|error| panic!("{error}"));
+        assert!(!done["result_untrusted"].is_null() || done["last_call"].is_object(), "{done}");
+        let path = "/text-statistics";
+        let requests = world.requests().await;
+        let sent = requests.iter().filter(|r| r["path"].as_str().unwrap().ends_with(path)).count();
+        assert_eq!((sent, drawn(&world, &id).await.len()), (1, 1), "{done}");
+        world.admin("DELETE", "/faults", None).await;
+        let used = world.call("paegents_get_usage", json!({ "agreement_id": id })).await.unwrap();
+        assert_eq!(used["units_used"], 1, "{used}");
+        audit(&world, &id).await;
+    }
+    let actions = [
+        json!("drop_before"),
+        json!("drop_after"),
+        json!({ "status": 502, "body": HTML }),
+        json!({ "status": 200, "body": HTML }),
+        json!({ "truncate": 1 }),
+        json!({ "swap_terms": { "agreement_id": "agr_other" } }),
+    ];
+    let cases = (0..3).flat_map(|skip| {
+        let each = |action: &Value| [(skip, action.clone(), false), (skip, action.clone(), true)];
+        actions.iter().flat_map(each).collect::<Vec<_>>()
+    });
+    let broken: Vec<String> = stream::iter(cases)
+        .map(|(skip, action, restart)| async move {
+            let title = format!("+{skip} {action}, restarted: {restart}");
+            tokio::spawn(counts(skip, action, restart))
+                .await
+                .err()
+                .map(|broken| format!("{title}: {broken}"))
+        })
+        .buffer_unordered(WORLDS)
+        .filter_map(|broken| async { broken })
+        .collect()
+        .await;
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}

@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::ActivateEscrowArgs;
 use crate::{
@@ -12,7 +11,9 @@ use crate::{
     journal::{Purchase, Rail},
     marketplaces::{
         Marketplace,
-        paegents::{agreements::Role, escrow::natural_key, offer::Offer, steps},
+        paegents::{
+            agreements::Role, allowance::funding_mode, escrow::natural_key, offer::Offer, steps,
+        },
     },
     owner::{Outcome, Owner},
     spend::{PlanRequest, Repeat, is_begun},
@@ -103,7 +104,11 @@ async fn fresh(app: &App, args: &ActivateEscrowArgs) -> Result<PlanRequest, Erro
             .at(Marketplace::Paegents)
             .field("seller_agent_id", None)
     })?;
-    let body = offer.body(args.allowance.unwrap_or(false));
+    let by_allowance = args.allowance.unwrap_or(false);
+    let chain = app.chain().await?;
+    // Said before the owner is asked, where it cannot be paid in this way.
+    funding_mode(&chain, &offer, by_allowance).await?;
+    let (body, body_digest) = offer.body(by_allowance);
     Ok(PlanRequest {
         marketplace: Marketplace::Paegents,
         rail: Rail::PaegentsEscrow,
@@ -113,12 +118,12 @@ async fn fresh(app: &App, args: &ActivateEscrowArgs) -> Result<PlanRequest, Erro
         seller_name: String::new(),
         item_id: args.agreement_id.to_string(),
         item_name: clean(&agreement.service_description, NAME_CHARS_MAX),
-        body_digest: hex::encode(Sha256::digest(&body)),
+        body_digest,
         body,
         route: String::new(),
         origin: paegents.api.base.to_string(),
         asset: "USDC".to_owned(),
-        chain_id: app.chain().await?.pins().chain_id,
+        chain_id: chain.pins().chain_id,
         price: offer.asked.total,
         max_total: args.max_total_usd,
         fund: None,

@@ -165,13 +165,26 @@ impl Settling<'_> {
         bounds: &EscrowBounds,
     ) -> Result<Action, Error> {
         let fields = signing_of(&open)?;
-        let spending = self.app.spending();
-        if U256::from(options.current_nonce) > fields.nonce {
-            return spending.record_action(Action { stage: Stage::Done, ..open }).await;
-        }
+        let (spending, chain) = (self.app.spending(), self.app.chain().await?);
         let deadline = i64::try_from(fields.deadline).unwrap_or(0);
-        let chain = self.app.chain().await?;
-        if chain.time().await? > deadline.saturating_add(FINALITY_SECONDS) {
+        let is_over = chain.time().await? > deadline.saturating_add(FINALITY_SECONDS);
+        if U256::from(options.current_nonce) > fields.nonce {
+            // What is under way may be counted as well (assumed), and can still come to nothing.
+            let hash = open.tx_hash.as_deref().and_then(|hash| hash.parse().ok());
+            let named = match hash {
+                Some(hash) => chain.receipt(hash).await?.map(|receipt| receipt.succeeded),
+                None => Some(true),
+            };
+            // Once nothing can be under way any more, another transaction than the named one did it.
+            match named.or(is_over.then_some(true)) {
+                Some(true) => {
+                    return spending.record_action(Action { stage: Stage::Done, ..open }).await;
+                }
+                Some(false) => {}
+                None => return Ok(open),
+            }
+        }
+        if is_over {
             let failure = Some("its deadline passed, and it was never used".to_owned());
             return spending.record_action(Action { stage: Stage::Failed, failure, ..open }).await;
         }
