@@ -165,6 +165,20 @@ async fn f17_with_any_other_profile_there_is_no_token() {
     assert!(world.requests().await.iter().all(|request| !request.to_string().contains(&jwt)));
 }
 
+/// Several wait: the owner is told of the one that is meant.
+#[tokio::test]
+async fn the_request_that_is_named_is_the_one_that_is_told() {
+    let world = owners().await;
+    let ids = [held_back(&world).await.0, held_back(&world).await.0];
+    for (id, other) in [(&ids[0], &ids[1]), (&ids[1], &ids[0])] {
+        let args = json!({ "request_id": id });
+        let asked = world.call("paegents_approve_request", args).await.unwrap_err();
+        let told = says(&world, &question(&asked), true).await;
+        assert!(told.contains(id) && !told.contains(other), "{id}: {told}");
+    }
+    assert!(changes(&world).await.is_empty());
+}
+
 #[tokio::test]
 async fn a_refusal_says_why_in_its_query() {
     let world = owners().await;
@@ -289,6 +303,12 @@ async fn a_lost_answer_uses_the_yes_and_a_refusal_gives_it_back() {
     world.fault("paegents", path, 0, json!({ "status": 429 })).await;
     let later = world.call(tool, args.clone()).await.unwrap_err();
     assert_eq!((&later["code"], &later["repeat_safe"]), (&json!("rate_limited"), &json!(true)));
+    world.fault("paegents", path, 0, json!("drop_before")).await;
+    let lost = world.call(tool, args.clone()).await.unwrap_err();
+    assert_eq!(lost["repeat_safe"], false, "{lost}");
+    let second = question(&world.call(tool, args.clone()).await.unwrap_err());
+    assert_ne!(second, first, "a yes that may have been used is used");
+    says(&world, &second, true).await;
     world.fault("paegents", path, 0, json!("drop_after")).await;
     let lost = world.call(tool, args.clone()).await.unwrap_err();
     assert_eq!(
