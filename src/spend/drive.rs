@@ -510,6 +510,10 @@ impl Spending {
         self.store
             .transact(move |db| {
                 journal::record(db, &id, now, &note, |p| {
+                    // Another process may have had its answer meanwhile, which is the whole one.
+                    if p.delivery == Delivery::Delivered {
+                        return Ok(());
+                    }
                     p.delivery = delivery;
                     if delivery == Delivery::Failed {
                         p.failure = Some(format!("paid_not_delivered: {note}"));

@@ -104,6 +104,7 @@ async fn a_cart_is_paid_once() {
     let again = world.call("paegents_pay_mandate", args).await.unwrap();
     assert_eq!(again["purchase"]["id"], *id);
     assert_eq!(sent(&world, "/ap2/pay").await.len(), 1);
+    assert_eq!(again["next"][0]["tool"], "paegents_verify_receipt", "{again}");
     let receipt = world.call("paegents_verify_receipt", again["next"][0]["arguments"].clone());
     assert_eq!(receipt.await.unwrap()["valid"], true);
     world.audit().await;
