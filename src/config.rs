@@ -5,6 +5,7 @@
 
 pub mod env;
 pub mod file;
+pub mod http;
 pub mod load;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     ids::AgentId,
     marketplaces::Marketplace,
+    principal::{LOCAL, Limits, Principal},
     private_file::{self, FileError},
     profile::Profile,
     spend::policy::Policy,
@@ -49,6 +51,24 @@ pub struct Settings {
     pub chain: ChainSettings,
     /// Where the store's key comes from.
     pub vault: VaultSettings,
+    /// The HTTP server's settings.
+    pub http: http::HttpSettings,
+    /// The clients that have a token for it.
+    pub clients: Vec<Principal>,
+}
+
+impl Settings {
+    /// The owner's own client: over stdio, and over HTTP where no client has a token.
+    #[must_use]
+    pub fn local(&self) -> Principal {
+        Principal {
+            name: LOCAL.to_owned(),
+            profiles: self.profiles.clone(),
+            read_only: self.read_only,
+            limits: Limits::default(),
+            token: None,
+        }
+    }
 }
 
 /// Sandbox or live.

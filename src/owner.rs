@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use rmcp::{
     ErrorData, RoleServer,
-    handler::server::{
-        common::FromContextPart,
-        tool::{IntoCallToolResult, ToolCallContext},
-    },
+    handler::server::tool::{IntoCallToolResult, ToolCallContext},
     model::{
         CallToolResponse, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
         ElicitationSchema, InputRequest, InputRequests, InputRequiredResult, InputResponses,
@@ -35,7 +32,7 @@ const WAIT_SECONDS_MAX_WITH_PROGRESS: u64 = 600;
 /// Who calls, whether they can be asked, and what they answered.
 #[derive(Debug)]
 pub struct Owner {
-    /// The caller: `local` over stdio.
+    /// The name of the caller's principal.
     pub principal: String,
     /// Fires when the caller no longer waits.
     pub cancelled: CancellationToken,
@@ -79,9 +76,10 @@ pub struct Approve {
 }
 rmcp::elicit_safe!(Approve);
 
-impl<S> FromContextPart<ToolCallContext<'_, S>> for Owner {
-    fn from_context_part(context: &mut ToolCallContext<'_, S>) -> Result<Self, ErrorData> {
-        let request = &context.request_context;
+impl Owner {
+    /// The owner behind this call of a principal.
+    pub fn of_call<S>(principal: &str, call: &mut ToolCallContext<'_, S>) -> Self {
+        let request = &call.request_context;
         let modern = request.protocol_version().is_some_and(|v| v >= ProtocolVersion::V_2026_07_28);
         let form = request
             .client_capabilities()
@@ -92,19 +90,17 @@ impl<S> FromContextPart<ToolCallContext<'_, S>> for Owner {
             (true, true) => Asks::ByResult,
             (true, false) => Asks::ByRequest,
         };
-        Ok(Self {
-            principal: "local".to_owned(),
+        Self {
+            principal: principal.to_owned(),
             cancelled: request.ct.clone(),
             progress: request.meta.get_progress_token(),
             peer: request.peer.clone(),
-            state: context.request_state.take(),
-            answers: context.input_responses.take(),
+            state: call.request_state.take(),
+            answers: call.input_responses.take(),
             asks,
-        })
+        }
     }
-}
 
-impl Owner {
     /// Whether this caller can be asked at all.
     #[must_use]
     pub fn can_ask(&self) -> bool {

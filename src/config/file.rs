@@ -1,11 +1,17 @@
 //! The configuration file: TOML, strict, without secrets.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{marketplaces::Marketplace, profile::Profile, spend::policy::Policy};
+use super::http::{ClientFile, HttpSettings};
+use crate::{
+    marketplaces::Marketplace, principal::PrincipalName, profile::Profile, spend::policy::Policy,
+};
 
 /// Bytes in the largest configuration file that is read.
 const FILE_BYTES_MAX: usize = 256 * 1024;
@@ -46,6 +52,11 @@ pub struct File {
     pub chain: ChainFile,
     /// Where the key comes from that the store's secrets are sealed with.
     pub vault: VaultFile,
+    /// The HTTP server.
+    pub http: HttpSettings,
+    /// The clients of the HTTP server, by name. Where there is one, nobody calls without a token.
+    #[schemars(with = "BTreeMap<String, ClientFile>")]
+    pub clients: BTreeMap<PrincipalName, ClientFile>,
 }
 
 /// CROO's part.

@@ -3,6 +3,7 @@
 //! Invariants: sandbox or live is decided here and nowhere else, and what asks for the sandbox wins
 //! over everything that asks for live; a live secret is not loaded where the shared sandbox is used.
 
+mod http;
 mod live;
 mod parts;
 #[cfg(test)]
@@ -231,6 +232,8 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
     let wallet = pick.wallet(file.wallet.address, keystore, own)?;
     let chain = pick.chain(file.chain.chain_id, file.chain.rpc_url)?;
     let vault = pick.vault(file.vault.passphrase_file.map(beside), file.vault.no_keyring)?;
+    let http = pick.http(file.http)?;
+    let clients = pick.clients(file.clients, &profiles, read_only)?;
     let settings = Settings {
         mode,
         data_dir,
@@ -245,6 +248,8 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
         wallet,
         chain,
         vault,
+        http,
+        clients,
     };
     Ok(Loaded { settings, log, entries: pick.entries })
 }

@@ -188,7 +188,7 @@ impl Server {
     }
 
     fn subscriptions(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
-        self.0.subscriptions.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscriptions.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

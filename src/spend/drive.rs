@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Collected, Fate, Instrument, Payment, Prepared, Spending, approvals, check_call,
+    Answer, Collected, Fate, Instrument, Payment, Prepared, Spending, approvals, asks_something,
+    check_call,
     refusals::{
         approval_required, awaiting_external, not_delivered_yet, not_settled, price_changed,
         unanswered,
@@ -418,8 +419,12 @@ impl Spending {
         }
     }
 
-    /// Asks once, for [`Spending::check`] and for the start of the program.
+    /// Asks once, for [`Spending::check`] and for the start of the program. What ended while the lease
+    /// was waited for has its answer: that is kept.
     pub(super) async fn ask(&self, purchase: Purchase) -> Result<Purchase, Error> {
+        if !asks_something(&purchase) {
+            return Ok(purchase);
+        }
         if purchase.state == State::Reserved {
             // No one works on it, since we hold its lease: it was never sent.
             return self
@@ -510,10 +515,6 @@ impl Spending {
         self.store
             .transact(move |db| {
                 journal::record(db, &id, now, &note, |p| {
-                    // Another process may have had its answer meanwhile, which is the whole one.
-                    if p.delivery == Delivery::Delivered {
-                        return Ok(());
-                    }
                     p.delivery = delivery;
                     if delivery == Delivery::Failed {
                         p.failure = Some(format!("paid_not_delivered: {note}"));

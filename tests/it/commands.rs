@@ -359,6 +359,8 @@ async fn an_account_in_the_store_makes_the_next_process_live() {
         wallet: WalletSettings::default(),
         chain: ChainSettings::default(),
         vault: VaultSettings { passphrase_file: None, no_keyring: true },
+        http: haggle::config::http::HttpSettings::default(),
+        clients: Vec::new(),
     };
     let app = App::new(settings);
     app.keep_secret(secret_names::CROCHET_KEY, &"Bearer am_k_1".into()).await.unwrap();

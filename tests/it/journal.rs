@@ -8,7 +8,7 @@ use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, TxKind, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use haggle::{journal::State, money::Usdc, spend::policy::Policy};
+use haggle::{journal::State, money::Usdc, spend::policy::Policy, store::leases::Lease};
 use serde_json::{Value, json};
 
 use crate::world::{Make, World};
@@ -128,6 +128,41 @@ async fn unknown_sends_the_same_transaction_after_a_restart() {
     let sent = sent(&world).await;
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[0], sent[1]);
+}
+
+/// What ended while an asker waited for it keeps its answer, and nothing is asked.
+#[tokio::test]
+async fn what_ends_while_it_is_waited_for_keeps_its_answer() {
+    let world = World::start().await;
+    let done = world.buy(world.purchase_of("auto")).await.unwrap();
+    let whole = world.purchase(&done).await;
+    let id = whole.id.clone();
+    let delivery = |word: &'static str| {
+        let (id, answer) = (id.clone(), whole.answer.clone());
+        world.app.store().transact(move |db| {
+            db.execute(
+                "UPDATE purchases SET delivery = ?2, answer = ?3 WHERE id = ?1",
+                rusqlite::params![id.as_str(), word, answer],
+            )?;
+            Ok(())
+        })
+    };
+    delivery("pending").await.unwrap();
+    let name = format!("purchase:{id}");
+    let held = Lease::take(world.app.store(), &name, "another").await.unwrap().unwrap();
+    let before = world.requests().await.len();
+    let ask = world.call("market_check_purchase", json!({ "purchase_id": id }));
+    let ends = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        delivery("delivered").await.unwrap();
+        drop(held);
+    };
+    let (asked, ()) = tokio::join!(ask, ends);
+    assert_eq!(asked.unwrap()["purchase"]["delivery"], "delivered");
+    assert_eq!(world.purchase(&done).await.answer, whole.answer);
+    let after = world.requests().await;
+    let about = after[before..].iter().filter(|request| request["marketplace"] == "crochet");
+    assert_eq!(about.count(), 0, "{after:?}");
 }
 
 /// Nothing is paid twice and nothing else is paid while the wallet's last payment is unknown.

@@ -131,6 +131,8 @@ async fn live_with(
         wallet: WalletSettings::default(),
         chain: ChainSettings { chain_id: Some(84532), rpc_url: Some(url.to_owned()) },
         vault: VaultSettings { passphrase_file: None, no_keyring: true },
+        http: haggle::config::http::HttpSettings::default(),
+        clients: Vec::new(),
     };
     other(&mut settings);
     let (ours, theirs) = tokio::io::duplex(64 * 1024);

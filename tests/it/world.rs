@@ -606,5 +606,7 @@ pub(crate) fn settings(sandbox: &Sandbox, data_dir: PathBuf, make: &Make) -> Set
         },
         chain: ChainSettings::default(),
         vault: VaultSettings { passphrase_file: None, no_keyring: true },
+        http: haggle::config::http::HttpSettings::default(),
+        clients: Vec::new(),
     }
 }
