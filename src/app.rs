@@ -23,6 +23,7 @@ use crate::{
             suppliers::Suppliers,
         },
     },
+    metrics::Metrics,
     spend::{Patience, Payment, Spending},
 };
 
@@ -36,6 +37,7 @@ pub struct App {
     spending: Arc<Spending>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    metrics: Arc<Metrics>,
     stream: Arc<Stream>,
     feed: Arc<Feed>,
     listens: bool,
@@ -99,7 +101,8 @@ impl App {
             feed_times(times.unwrap_or_default()),
         );
         let listens = times.is_some();
-        Arc::new(Self { access, spending, tasks, stopping, stream, feed, listens })
+        let metrics = Arc::default();
+        Arc::new(Self { access, spending, tasks, stopping, metrics, stream, feed, listens })
     }
 
     /// The stream of CROO's events, which begins with [`Self::listen`].
@@ -138,6 +141,12 @@ impl App {
     #[must_use]
     pub const fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Stops what can be stopped, and waits for payments that are under way. What is left is in the

@@ -164,9 +164,11 @@ fn carry_out(cli: Cli, env: Reader<'_>) -> Result<Report, Failure> {
         Command::Tools(args) => tools::run(&args),
         Command::Config(config::ConfigCommand::Schema) => config::schema(),
         Command::Config(config::ConfigCommand::Show(args)) => Ok(config::show(&load()?, &args)),
-        Command::Serve(_) => {
+        Command::Serve(args) => {
             let app = App::new(load()?.settings);
-            one_thread()?.block_on(serve::run(app))
+            // One client is served best by one thread; many are not.
+            let runtime = if args.http.is_some() { several_threads()? } else { one_thread()? };
+            runtime.block_on(serve::run(app, args.http))
         }
         Command::Doctor(args) => with_app(load()?, |app, loaded| doctor::run(app, loaded, args)),
         Command::Purchases(args) => with_app(load()?, |app, _| purchases::run(app, args)),
@@ -256,6 +258,8 @@ mod tests {
             ("an unknown marketplace",     &["serve", "--marketplaces", "ebay"],            false),
             ("an unknown level",           &["serve", "--log", "5"],                        false),
             ("an unknown command",         &["buy"],                                        false),
+            ("over HTTP",                  &["serve", "--http", "127.0.0.1:0"],             true),
+            ("over HTTP, nowhere",         &["serve", "--http", "here"],                    false),
             ("an unknown flag",            &["serve", "--fast"],                            false),
             ("approve",                    &["approve", "pur_1"],                           true),
             ("approve something else",     &["approve", "ask_1"],                           true),

@@ -29,6 +29,7 @@ pub mod ids;
 pub mod journal;
 pub mod json;
 pub mod marketplaces;
+pub mod metrics;
 pub mod money;
 pub mod os_keyring;
 pub mod owner;

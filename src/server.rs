@@ -372,6 +372,7 @@ impl ServerHandler for Server {
             let message = self.why_not_offered(&name);
             return Err(ErrorData::invalid_params(message, None));
         }
+        let begun = std::time::Instant::now();
         let hears = ["croo_", "paegents_"].iter().any(|start| name.starts_with(start));
         if hears || name == "market_wait_events" {
             self.shared.app.listen();
@@ -394,7 +395,13 @@ impl ServerHandler for Server {
         };
         Ok(match response {
             CallToolResponse::Complete(result) => {
-                CallToolResponse::Complete(self.finish(&name, &same, result))
+                let result = self.finish(&name, &same, result);
+                let code = result
+                    .structured_content
+                    .as_ref()
+                    .and_then(|body| body.pointer("/error/code").and_then(Value::as_str));
+                self.app().metrics().called(&name, code.unwrap_or("ok"), begun.elapsed());
+                CallToolResponse::Complete(result)
             }
             other => other,
         })

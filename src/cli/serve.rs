@@ -1,15 +1,23 @@
-//! `haggle serve`: MCP on standard input and output, until the input closes.
+//! `haggle serve`: MCP on standard input and output, until the input closes; or over HTTP, until it
+//! is told to end.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use clap::Args;
 
-use super::{Failure, Report};
-use crate::{app::App, profile::Profile, transports};
+use super::{Failure, Report, output};
+use crate::{
+    app::App,
+    profile::Profile,
+    transports::{self, http::HttpError},
+};
 
 /// The flags of `serve`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ServeArgs {
+    /// Serve over HTTP there instead: /mcp, and /sse for older clients; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
     /// The sets of tools: market, buy, sell, browse, account [default: market,buy]
     #[arg(
         long, value_name = "NAMES", value_delimiter = ',', value_parser = super::read_profile
@@ -24,8 +32,16 @@ pub struct ServeArgs {
 ///
 /// # Errors
 ///
-/// Where standard input or output breaks.
-pub async fn run(app: Arc<App>) -> Result<Report, Failure> {
+/// Where standard input or output breaks, or the address cannot be listened on.
+pub async fn run(app: Arc<App>, http: Option<SocketAddr>) -> Result<Report, Failure> {
+    if let Some(address) = http {
+        let announce = |address| output::complain(&format!("listening on http://{address}/mcp"));
+        let served = transports::http::serve(app, address, announce).await;
+        return served.map(|()| Report::nothing()).map_err(|error| match error {
+            HttpError::Address(..) => Failure::failed(error.to_string()),
+            HttpError::Gate(_) | HttpError::Open(_) => Failure::configuration(error.to_string()),
+        });
+    }
     transports::stdio::serve(app)
         .await
         .map_err(|error| Failure::failed(format!("standard input or output failed: {error}")))?;

@@ -11,20 +11,22 @@ use rmcp::{
     RoleServer, ServiceExt,
     service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     sync::Mutex,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, config::Mode, json, server::Server};
+use super::{
+    after_start,
+    message::{self, INVALID_REQUEST},
+    told_to_end,
+};
+use crate::{app::App, server::Server};
 
 /// The longest line that is read.
 pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
-const PARSE_ERROR: i64 = -32700;
-const INVALID_REQUEST: i64 = -32600;
 
 /// The output, and whether it is still read.
 struct Output<W> {
@@ -83,50 +85,6 @@ where
     let ended = ended.await;
     app.shut_down().await;
     ended
-}
-
-/// Loads the certificates and asks about purchases that an earlier process left open.
-async fn after_start(app: Arc<App>) {
-    let warmed = app.clone();
-    let _ = tokio::task::spawn_blocking(move || warmed.http().client().map(drop)).await;
-    let settings = app.settings();
-    let has_key = settings.croo.sdk_key.is_some() || settings.paegents.api_key.is_some();
-    if has_key && settings.mode == Mode::Live {
-        app.listen();
-    }
-    if !app.store().path().exists() {
-        return;
-    }
-    let spending = app.spending();
-    tokio::select! {
-        () = app.stopping().cancelled() => {}
-        asked = spending.check_all() => match asked {
-            Ok(asked) if asked.is_empty() => {}
-            Ok(asked) => tracing::info!(purchases = asked.len(), "asked about open purchases"),
-            Err(error) => tracing::warn!(%error, "open purchases could not be asked about"),
-        },
-    }
-}
-
-/// Completes on SIGTERM and SIGINT.
-pub async fn told_to_end() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut term), Ok(mut int)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = tokio::signal::ctrl_c().await;
-    }
 }
 
 /// The transport: messages in both directions, with what is no message answered on the way.
@@ -196,7 +154,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Reader<R, W> {
             };
             let refused = match line {
                 Ok(Line::Whole(line)) if line.iter().all(u8::is_ascii_whitespace) => continue,
-                Ok(Line::Whole(line)) => match read_message(&line) {
+                Ok(Line::Whole(line)) => match message::read(&line) {
                     Ok(message) => {
                         let request = matches!(message, RxJsonRpcMessage::<RoleServer>::Request(_));
                         self.begun |= request;
@@ -210,7 +168,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Reader<R, W> {
                 },
                 Ok(Line::TooLong) => {
                     let message = format!("the line has more than {LINE_BYTES_MAX} bytes");
-                    error_line(&Value::Null, INVALID_REQUEST, &message)
+                    message::refusal(&Value::Null, INVALID_REQUEST, &message)
                 }
                 Ok(Line::End) | Err(_) => return None,
             };
@@ -249,32 +207,6 @@ async fn read_line<R: AsyncBufRead + Unpin>(input: &mut R) -> io::Result<Line> {
             return Ok(if too_long { Line::TooLong } else { Line::Whole(line) });
         }
     }
-}
-
-/// The message of a line, or the error that answers it.
-fn read_message(line: &[u8]) -> Result<RxJsonRpcMessage<RoleServer>, Value> {
-    if let Err(error) = json::check(line) {
-        let code = if error.is_data() { INVALID_REQUEST } else { PARSE_ERROR };
-        return Err(error_line(&id_of(line), code, &format!("not a JSON-RPC message: {error}")));
-    }
-    serde_json::from_slice(line).map_err(|error| {
-        error_line(&id_of(line), INVALID_REQUEST, &format!("not a JSON-RPC message: {error}"))
-    })
-}
-
-/// The identifier of a line that is JSON, so that its sender knows what was refused.
-fn id_of(line: &[u8]) -> Value {
-    #[derive(Deserialize)]
-    struct Identified {
-        #[serde(default)]
-        id: Value,
-    }
-    let id = serde_json::from_slice::<Identified>(line).map(|line| line.id).unwrap_or_default();
-    if id.is_string() || id.is_number() { id } else { Value::Null }
-}
-
-fn error_line(id: &Value, code: i64, message: &str) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
 }
 
 #[cfg(test)]

@@ -1,0 +1,351 @@
+//! MCP over HTTP: streamable at `/mcp`, the older transport at `/sse` and `/messages`, and what
+//! watches a server: `/healthz`, `/readyz`, `/metrics`.
+//!
+//! Invariants: nobody calls from another machine without a token; every route but `/healthz` and
+//! `/readyz` refuses foreign names and origins; a client's token goes no further than here; at the
+//! end, calls that are under way have [`DRAIN_TIMEOUT`] to be answered.
+
+mod gate;
+mod legacy;
+mod listen;
+mod tenant;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Query, Request, State},
+    http::{Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use futures::future::BoxFuture;
+use rmcp::ServerHandler;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use gate::GateError;
+pub use tenant::Tenant;
+
+use self::{
+    gate::{Gate, Refused},
+    tenant::{Served, held},
+};
+use super::{after_start, told_to_end};
+use crate::{
+    app::{App, DRAIN_TIMEOUT},
+    config::http::HttpSettings,
+    metrics::{self, Metrics},
+    server::Server,
+};
+
+/// How long streams have to end after the calls have.
+const STREAMS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is served.
+pub struct Service<H> {
+    /// Who may call. Either one without a token, or any number that each have one.
+    pub tenants: Vec<Tenant<H>>,
+    /// Names, origins and limits.
+    pub settings: HttpSettings,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether calls can be answered now.
+    pub ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    /// What else is served, behind the same names and origins.
+    pub beside: Router,
+}
+
+impl<H> std::fmt::Debug for Service<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("tenants", &self.tenants).finish_non_exhaustive()
+    }
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// A list of names or origins has something else in it.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// Other machines could call without a token.
+    #[error(
+        "{0} can be reached from other machines, and no client has a token: use 127.0.0.1, or make \
+         one with `haggle config add-client NAME`"
+    )]
+    Open(SocketAddr),
+    /// It cannot listen there.
+    #[error("{0} cannot be listened on: {1}")]
+    Address(SocketAddr, io::Error),
+}
+
+/// The parts that requests are answered from.
+struct Parts<H: ServerHandler> {
+    tenants: Vec<Arc<Served<H>>>,
+    gate: Gate,
+    metrics: Arc<Metrics>,
+    ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    answering: TaskTracker,
+    stopping: CancellationToken,
+}
+
+type Shared<H> = State<Arc<Parts<H>>>;
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Listening {
+    address: SocketAddr,
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    metrics: Arc<Metrics>,
+    answering: TaskTracker,
+    stopping: CancellationToken,
+    ended: CancellationToken,
+}
+
+/// Listens for the clients of `service`. It stops when `stopping` fires.
+///
+/// # Errors
+///
+/// [`HttpError`].
+pub async fn listen<H: ServerHandler>(
+    address: SocketAddr,
+    service: Service<H>,
+    stopping: CancellationToken,
+) -> Result<Listening, HttpError> {
+    let Service { tenants, settings, metrics, ready, beside } = service;
+    let is_open = tenants.iter().any(|tenant| tenant.token.is_none());
+    if is_open && !address.ip().is_loopback() {
+        return Err(HttpError::Open(address));
+    }
+    let gate = Gate::new(&settings.allowed_hosts, &settings.allowed_origins)?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| HttpError::Address(address, error))?;
+    let address = listener.local_addr().map_err(|error| HttpError::Address(address, error))?;
+    let (ended, answering) = (CancellationToken::new(), TaskTracker::new());
+    let served = |tenant| Arc::new(Served::new(tenant, &settings, &ended));
+    let parts = Arc::new(Parts {
+        tenants: tenants.into_iter().map(served).collect(),
+        gate,
+        metrics: metrics.clone(),
+        ready,
+        answering: answering.clone(),
+        stopping: stopping.clone(),
+    });
+    let router = Router::new()
+        .route("/mcp", any(mcp))
+        .route("/sse", get(sse))
+        .route("/messages", post(messages))
+        .route("/metrics", get(counted))
+        .with_state(parts.clone())
+        .merge(beside)
+        .layer(middleware::from_fn_with_state(parts.clone(), guard))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(is_ready).with_state(parts.clone()))
+        .layer(middleware::from_fn_with_state(parts, count));
+    let connections_max = settings.connections_max;
+    Ok(Listening {
+        address,
+        listener,
+        router,
+        connections_max,
+        metrics,
+        answering,
+        stopping,
+        ended,
+    })
+}
+
+impl Listening {
+    /// Where.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until it is stopped; then those that are under way.
+    pub async fn serve(self) {
+        let ending = listen::accept(
+            self.listener,
+            self.router,
+            self.connections_max,
+            self.metrics,
+            &self.stopping,
+        )
+        .await;
+        let ending = tokio::spawn(ending.shutdown());
+        self.answering.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, self.answering.wait()).await.is_err() {
+            tracing::warn!("some calls were not answered in time; their payments go on");
+        }
+        self.ended.cancel();
+        let _ = tokio::time::timeout(STREAMS_TIMEOUT, ending).await;
+    }
+}
+
+/// Serves the clients of the settings until the program is told to end. `announce` is told the
+/// address.
+///
+/// # Errors
+///
+/// [`HttpError`].
+pub async fn serve(
+    app: Arc<App>,
+    address: SocketAddr,
+    announce: impl FnOnce(SocketAddr),
+) -> Result<(), HttpError> {
+    let mut told = std::pin::pin!(told_to_end());
+    let listening = listen(address, service(&app), app.stopping().clone()).await?;
+    announce(listening.address());
+    app.tasks().spawn(after_start(app.clone()));
+    let mut serving = tokio::spawn(listening.serve());
+    tokio::select! {
+        () = &mut told => app.stopping().cancel(),
+        _ = &mut serving => {}
+    }
+    let _ = serving.await;
+    app.shut_down().await;
+    Ok(())
+}
+
+/// The product's own: each client of the settings, or the owner's where there is none.
+#[must_use]
+pub fn service(app: &Arc<App>) -> Service<Server> {
+    let mut principals = app.settings().clients.clone();
+    if principals.is_empty() {
+        principals.push(app.settings().local());
+    }
+    let tenants = principals.into_iter().map(|principal| {
+        let token = principal.token;
+        let server = Server::of(app.clone(), principal);
+        Tenant { token, handler: Arc::new(move || server.another_session()) }
+    });
+    let looked = app.clone();
+    Service {
+        tenants: tenants.collect(),
+        settings: app.settings().http.clone(),
+        metrics: app.metrics().clone(),
+        ready: Arc::new(move || {
+            let app = looked.clone();
+            Box::pin(async move { app.store().with(|_| Ok(())).await.is_ok() })
+        }),
+        beside: Router::new(),
+    }
+}
+
+impl<H: ServerHandler> Parts<H> {
+    /// The client of a request, whose token is taken out of it.
+    fn client(&self, request: &mut Request) -> Result<&Arc<Served<H>>, Refused> {
+        let token = gate::take_token(request.headers_mut());
+        // Every digest is compared, so that the time does not tell how many there are before it.
+        let mut found = None;
+        for tenant in &self.tenants {
+            if tenant.is(token.as_deref()) {
+                found = Some(tenant);
+            }
+        }
+        let refused = if token.is_some() { Refused::BadToken } else { Refused::NoToken };
+        let client = found.ok_or(refused)?;
+        client.admit()?;
+        Ok(client)
+    }
+
+    /// Answers a request, and waits for the answer at the end.
+    async fn answered(&self, answer: impl Future<Output = Response>) -> Response {
+        let guards = (self.answering.token(), self.metrics.in_flight());
+        held(answer.await, guards)
+    }
+}
+
+async fn mcp<H: ServerHandler>(State(parts): Shared<H>, mut request: Request) -> Response {
+    let client = match parts.client(&mut request) {
+        Ok(client) => client,
+        Err(refused) => return refused.into_response(),
+    };
+    if request.method() != Method::POST {
+        // A stream of events has no end of its own.
+        return client.mcp(request).await;
+    }
+    parts.answered(client.mcp(request)).await
+}
+
+async fn sse<H: ServerHandler>(State(parts): Shared<H>, mut request: Request) -> Response {
+    match parts.client(&mut request) {
+        Ok(client) => client.open_legacy().await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// The query of `/messages`.
+#[derive(Debug, Deserialize)]
+struct MessageQuery {
+    #[serde(rename = "sessionId")]
+    session_id: String,
+}
+
+async fn messages<H: ServerHandler>(
+    State(parts): Shared<H>,
+    Query(query): Query<MessageQuery>,
+    mut request: Request,
+) -> Response {
+    match parts.client(&mut request) {
+        Ok(client) => parts.answered(client.post_legacy(&query.session_id, request)).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn counted<H: ServerHandler>(State(parts): Shared<H>, mut request: Request) -> Response {
+    if let Err(refused) = parts.client(&mut request) {
+        return refused.into_response();
+    }
+    let mut sessions = 0;
+    for tenant in &parts.tenants {
+        sessions += tenant.sessions().await;
+    }
+    parts.metrics.sessions(sessions);
+    match parts.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn is_ready<H: ServerHandler>(State(parts): Shared<H>) -> Response {
+    if !parts.stopping.is_cancelled() && (parts.ready)().await {
+        return "ready".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "not ready").into_response()
+}
+
+/// Refuses foreign names and origins.
+async fn guard<H: ServerHandler>(
+    State(parts): Shared<H>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (head, body) = request.into_parts();
+    if let Err(refused) = parts.gate.check(&head) {
+        return refused.into_response();
+    }
+    next.run(Request::from_parts(head, body)).await
+}
+
+/// The routes that are counted by themselves.
+const ROUTES: [&str; 7] =
+    ["/mcp", "/sse", "/messages", "/metrics", "/healthz", "/readyz", "/owner"];
+
+/// Counts what was answered.
+async fn count<H: ServerHandler>(
+    State(parts): Shared<H>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    let route = ROUTES.into_iter().find(|route| path.starts_with(route)).unwrap_or("other");
+    let response = next.run(request).await;
+    parts.metrics.answered(route, response.status().as_u16());
+    response
+}

@@ -1,0 +1,235 @@
+//! Who may call over HTTP: the names and origins that a request may have, and its token.
+//!
+//! Invariants: a web page of another origin reaches nothing, whatever name it is reached by; a token
+//! is read from the `Authorization` header alone, and no handler sees it.
+
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts, uri::Authority},
+    response::{IntoResponse, Response},
+};
+use url::{Host, Url};
+
+/// The names of this machine itself, with any port.
+const OWN_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// The names and origins that are accepted, besides those of this machine.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    hosts: Vec<Authority>,
+    origins: Vec<url::Origin>,
+}
+
+/// What is wrong with a list of names or origins.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// A host is none.
+    #[error("http.allowed_hosts: `{0}` is not a host name, with or without a port")]
+    Host(String),
+    /// An origin is none.
+    #[error("http.allowed_origins: `{0}` is not an origin, such as https://app.example.com")]
+    Origin(String),
+}
+
+impl Gate {
+    /// The gate with these names and origins.
+    ///
+    /// # Errors
+    ///
+    /// [`GateError`].
+    pub(super) fn new(hosts: &[String], origins: &[String]) -> Result<Self, GateError> {
+        let host = |text: &String| {
+            let bare = !text.contains(['/', '@', '*']);
+            text.parse::<Authority>().ok().filter(|_| bare).ok_or(GateError::Host(text.clone()))
+        };
+        let origin = |text: &String| {
+            let url = Url::parse(text).ok().filter(|url| url.origin().is_tuple());
+            let bare = url.filter(|url| url.path() == "/" && url.query().is_none());
+            bare.map(|url| url.origin()).ok_or(GateError::Origin(text.clone()))
+        };
+        Ok(Self {
+            hosts: hosts.iter().map(host).collect::<Result<_, _>>()?,
+            origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Refuses a request that came under another name, or from a web page of another origin.
+    pub(super) fn check(&self, parts: &Parts) -> Result<(), Refused> {
+        let named = parts.uri.authority().cloned().or_else(|| {
+            let mut hosts = parts.headers.get_all(header::HOST).iter();
+            let only = hosts.next().filter(|_| hosts.next().is_none());
+            only.and_then(|host| host.to_str().ok()?.parse().ok())
+        });
+        if !named.is_some_and(|host| self.knows(&host)) {
+            return Err(Refused::Host);
+        }
+        let mut origins = parts.headers.get_all(header::ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (None, _) => Ok(()),
+            (Some(origin), None) if self.trusts(origin) => Ok(()),
+            _ => Err(Refused::Origin),
+        }
+    }
+
+    fn knows(&self, host: &Authority) -> bool {
+        let same = |known: &Authority| {
+            known.host().eq_ignore_ascii_case(host.host())
+                && known.port_u16().is_none_or(|port| host.port_u16() == Some(port))
+        };
+        OWN_HOSTS.iter().any(|own| own.eq_ignore_ascii_case(host.host()))
+            || self.hosts.iter().any(same)
+    }
+
+    fn trusts(&self, origin: &HeaderValue) -> bool {
+        let Some(url) = origin.to_str().ok().and_then(|text| Url::parse(text).ok()) else {
+            return false;
+        };
+        let of_this_machine = matches!(url.scheme(), "http" | "https")
+            && match url.host() {
+                Some(Host::Domain(name)) => name == "localhost",
+                Some(Host::Ipv4(address)) => address.is_loopback(),
+                Some(Host::Ipv6(address)) => address.is_loopback(),
+                None => false,
+            };
+        of_this_machine || self.origins.contains(&url.origin())
+    }
+}
+
+/// The token of a request, which is taken out of it.
+pub(super) fn take_token(headers: &mut HeaderMap) -> Option<String> {
+    let value = headers.remove(header::AUTHORIZATION)?;
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+/// Why a request goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It came under another name.
+    Host,
+    /// It came from a web page of another origin.
+    Origin,
+    /// It has no token.
+    NoToken,
+    /// Its token is nobody's.
+    BadToken,
+    /// Its client made too many in a minute; how many seconds until the next.
+    Rate(u64),
+    /// Its client waits for too many answers.
+    InFlight,
+    /// Its client has too many sessions.
+    Sessions,
+    /// Its body is larger than this many bytes.
+    Body(usize),
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let plain = |status: StatusCode, words: &str| (status, words.to_owned()).into_response();
+        let later = |words: &str, seconds: u64| {
+            let mut response = plain(StatusCode::TOO_MANY_REQUESTS, words);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+        };
+        let challenge = |words: &str, challenge: &'static str| {
+            let mut response = plain(StatusCode::UNAUTHORIZED, words);
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            response
+        };
+        match self {
+            Self::Host => plain(
+                StatusCode::FORBIDDEN,
+                "this server is not reached under that name; its owner can add it to \
+                 http.allowed_hosts",
+            ),
+            Self::Origin => plain(
+                StatusCode::FORBIDDEN,
+                "pages of that origin may not call; the owner can add it to http.allowed_origins",
+            ),
+            Self::NoToken => challenge(
+                "a token is required: `Authorization: Bearer …`; its owner makes one with \
+                 `haggle config add-client`",
+                "Bearer realm=\"haggle\"",
+            ),
+            Self::BadToken => challenge(
+                "that token is not one of this server",
+                "Bearer realm=\"haggle\", error=\"invalid_token\"",
+            ),
+            Self::Rate(seconds) => later("too many requests in a minute", seconds),
+            Self::InFlight => later("too many requests are being answered", 1),
+            Self::Sessions => later("too many sessions are open", 60),
+            Self::Body(most) => plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                &format!("the body has more than {most} bytes"),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn parts(headers: &[(&str, &str)]) -> Parts {
+        let request = headers
+            .iter()
+            .fold(Request::get("/mcp"), |request, (name, value)| request.header(*name, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn names_and_origins() {
+        let hosts = ["haggle.example.com".to_owned(), "h.example.com:8443".to_owned()];
+        let gate = Gate::new(&hosts, &["https://app.example.com".to_owned()]).unwrap();
+        #[rustfmt::skip]
+        let rows: &[(&str, &[(&str, &str)], Result<(), Refused>)] = &[
+            ("this machine",         &[("host", "127.0.0.1:8765")],                              Ok(())),
+            ("by name",              &[("host", "LOCALHOST")],                                   Ok(())),
+            ("IPv6",                 &[("host", "[::1]:1")],                                     Ok(())),
+            ("configured",           &[("host", "haggle.example.com")],                          Ok(())),
+            ("with any port",        &[("host", "haggle.example.com:99")],                       Ok(())),
+            ("its own port",         &[("host", "h.example.com:8443")],                          Ok(())),
+            ("another port",         &[("host", "h.example.com")],                               Err(Refused::Host)),
+            ("another name",         &[("host", "evil.example.com")],                            Err(Refused::Host)),
+            ("one that ends alike",  &[("host", "127.0.0.1.evil.example.com")],                  Err(Refused::Host)),
+            ("none",                 &[],                                                        Err(Refused::Host)),
+            ("two",                  &[("host", "localhost"), ("host", "localhost")],            Err(Refused::Host)),
+            ("no name",              &[("host", "a b")],                                         Err(Refused::Host)),
+            ("a local page",         &[("host", "localhost"), ("origin", "http://localhost:1")], Ok(())),
+            ("by number",            &[("host", "localhost"), ("origin", "http://127.0.0.1")],   Ok(())),
+            ("a configured page",    &[("host", "localhost"), ("origin", "https://app.example.com")], Ok(())),
+            ("without encryption",   &[("host", "localhost"), ("origin", "http://app.example.com")],  Err(Refused::Origin)),
+            ("another page",         &[("host", "localhost"), ("origin", "https://evil.example.com")], Err(Refused::Origin)),
+            ("one that begins alike", &[("host", "localhost"), ("origin", "http://localhost.evil.example.com")], Err(Refused::Origin)),
+            ("an opaque one",        &[("host", "localhost"), ("origin", "null")],               Err(Refused::Origin)),
+            ("two",                  &[("host", "localhost"), ("origin", "http://localhost"), ("origin", "null")], Err(Refused::Origin)),
+        ];
+        for (row, headers, expected) in rows {
+            assert_eq!(gate.check(&parts(headers)), *expected, "{row}");
+        }
+        for bad in ["", "a b", "http://x", "x/y", "*.x", "u@h"] {
+            assert!(Gate::new(&[bad.to_owned()], &[]).is_err(), "{bad}");
+        }
+        for bad in ["", "null", "app.example.com", "https://x/y", "file:///x", "*"] {
+            assert!(Gate::new(&[], &[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_taken_out() {
+        #[rustfmt::skip]
+        let rows = [
+            ("Bearer t0k", Some("t0k")), ("bearer  t0k ", Some("t0k")), ("Basic t0k", None),
+            ("Bearer ", None), ("Bearer", None), ("t0k", None), ("", None),
+        ];
+        for (value, expected) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+            assert_eq!(take_token(&mut headers).as_deref(), expected, "{value}");
+            assert!(headers.is_empty(), "{value} stays");
+        }
+    }
+}

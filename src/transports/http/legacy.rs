@@ -1,0 +1,130 @@
+//! HTTP with server-sent events, the transport of 2024-11-05, which older clients still open: a stream
+//! at `/sse` names the address to which the client posts its messages. The stream is the session.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    http::StatusCode,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::{SinkExt as _, StreamExt as _, stream};
+use rmcp::{
+    RoleServer, ServerHandler, ServiceExt as _,
+    service::{RxJsonRpcMessage, TxJsonRpcMessage},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::spend::random;
+
+/// How many messages wait in either direction.
+const CHANNEL: usize = 32;
+/// How long a message waits for room: a client that reads nothing is answered nothing.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a silent stream says that it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+type Inbound = mpsc::Sender<RxJsonRpcMessage<RoleServer>>;
+
+/// The sessions of a client.
+pub(super) struct Legacy<H> {
+    handler: Arc<dyn Fn() -> H + Send + Sync>,
+    open: Arc<Mutex<HashMap<String, Inbound>>>,
+    ended: CancellationToken,
+}
+
+impl<H> fmt::Debug for Legacy<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Legacy").finish_non_exhaustive()
+    }
+}
+
+impl<H: ServerHandler> Legacy<H> {
+    pub(super) fn new(handler: Arc<dyn Fn() -> H + Send + Sync>, ended: CancellationToken) -> Self {
+        Self { handler, open: Arc::default(), ended }
+    }
+
+    /// How many there are.
+    pub(super) fn sessions(&self) -> usize {
+        lock(&self.open).len()
+    }
+
+    /// Opens a session, which ends with the stream that is returned.
+    pub(super) fn open(&self) -> Response {
+        let id = hex::encode(random());
+        let (to_server, inbound) = mpsc::channel(CHANNEL);
+        let (to_client, outbound) = mpsc::channel::<TxJsonRpcMessage<RoleServer>>(CHANNEL);
+        lock(&self.open).insert(id.clone(), to_server);
+        let ended = self.ended.child_token();
+        let session =
+            Session { id: id.clone(), open: self.open.clone(), _ends: ended.clone().drop_guard() };
+        let handler = (self.handler)();
+        tokio::spawn(async move {
+            let inbound = stream::unfold(inbound, |mut inbound| async move {
+                inbound.recv().await.map(|message| (message, inbound))
+            });
+            let outbound = tokio_util::sync::PollSender::new(to_client)
+                .sink_map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+            match handler.serve_with_ct((outbound, Box::pin(inbound)), ended).await {
+                Ok(running) => drop(running.waiting().await),
+                Err(error) => tracing::debug!(%error, "a session did not begin"),
+            }
+        });
+        let address = format!("/messages?sessionId={id}");
+        let first = Event::default().event("endpoint").data(address);
+        let messages = stream::unfold((outbound, session), |(mut outbound, session)| async move {
+            let message = outbound.recv().await?;
+            let event = Event::default().event("message").json_data(&message).unwrap_or_default();
+            Some((event, (outbound, session)))
+        });
+        let events = stream::iter([first]).chain(messages).map(Ok::<_, Infallible>);
+        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    }
+
+    /// Hands a message to its session.
+    pub(super) async fn accept(
+        &self,
+        session: &str,
+        message: RxJsonRpcMessage<RoleServer>,
+    ) -> Response {
+        let Some(inbound) = lock(&self.open).get(session).cloned() else {
+            return (StatusCode::NOT_FOUND, "there is no such session").into_response();
+        };
+        match inbound.send_timeout(message, ROOM_TIMEOUT).await {
+            Ok(()) => StatusCode::ACCEPTED.into_response(),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                let words = "the session is busy: its stream is not being read";
+                (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
+            }
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => {
+                (StatusCode::NOT_FOUND, "the session has ended").into_response()
+            }
+        }
+    }
+}
+
+/// A session, for as long as its stream is read.
+struct Session {
+    id: String,
+    open: Arc<Mutex<HashMap<String, Inbound>>>,
+    _ends: tokio_util::sync::DropGuard,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        lock(&self.open).remove(&self.id);
+    }
+}
+
+fn lock(open: &Mutex<HashMap<String, Inbound>>) -> MutexGuard<'_, HashMap<String, Inbound>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}

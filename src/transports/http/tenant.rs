@@ -1,0 +1,207 @@
+//! A client of the HTTP server, with sessions and limits of its own: what one does is not heard of by
+//! another, and a session's name is unknown to all but its own client.
+
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    http::{HeaderMap, Method, Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
+use http_body_util::BodyExt as _;
+use rmcp::{
+    RoleServer, ServerHandler,
+    model::ClientRequest,
+    service::RxJsonRpcMessage,
+    transport::streamable_http_server::{
+        StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
+    },
+};
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::{gate::Refused, legacy::Legacy};
+use crate::{config::http::HttpSettings, credential::CredentialDigest, transports::message};
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The header that names a session of an earlier revision.
+const SESSION_HEADER: &str = "mcp-session-id";
+
+/// Who may call, and what serves them.
+pub struct Tenant<H> {
+    /// What their token has to match; `None`: none is asked for.
+    pub token: Option<CredentialDigest>,
+    /// Makes the handler of a new session.
+    pub handler: Arc<dyn Fn() -> H + Send + Sync>,
+}
+
+impl<H> fmt::Debug for Tenant<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenant").field("token", &self.token.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// A client that is served.
+pub(super) struct Served<H: ServerHandler> {
+    token: Option<CredentialDigest>,
+    streamable: StreamableHttpService<H, LocalSessionManager>,
+    sessions: Arc<LocalSessionManager>,
+    legacy: Legacy<H>,
+    /// One session is opened at a time, so that they are counted.
+    opening: Mutex<()>,
+    rate: DefaultDirectRateLimiter,
+    in_flight: Arc<Semaphore>,
+    body_bytes_max: usize,
+    sessions_max: usize,
+}
+
+impl<H: ServerHandler> Served<H> {
+    /// A client with sessions that end when `ended` fires.
+    pub(super) fn new(
+        tenant: Tenant<H>,
+        settings: &HttpSettings,
+        ended: &CancellationToken,
+    ) -> Self {
+        let Tenant { token, handler } = tenant;
+        // Who is let in was decided before, for all routes alike.
+        let config = StreamableHttpServerConfig::default()
+            .with_json_response(true)
+            .disable_allowed_hosts()
+            .disable_allowed_origins()
+            .with_max_request_body_bytes(settings.body_bytes_max)
+            .with_cancellation_token(ended.child_token());
+        let mut sessions = LocalSessionManager::default();
+        let idle = Duration::from_secs(settings.session_idle_seconds);
+        sessions.session_config.keep_alive = Some(idle);
+        let (sessions, make) = (Arc::new(sessions), handler.clone());
+        let per_minute = NonZeroU32::new(settings.requests_per_minute_max);
+        Self {
+            token,
+            streamable: StreamableHttpService::new(move || Ok(make()), sessions.clone(), config),
+            sessions,
+            legacy: Legacy::new(handler, ended.clone()),
+            opening: Mutex::new(()),
+            rate: RateLimiter::direct(Quota::per_minute(per_minute.unwrap_or(NonZeroU32::MIN))),
+            in_flight: Arc::new(Semaphore::new(settings.in_flight_max)),
+            body_bytes_max: settings.body_bytes_max,
+            sessions_max: settings.sessions_max,
+        }
+    }
+
+    /// Whether this is the client of a request without a token, or with this one.
+    pub(super) fn is(&self, token: Option<&str>) -> bool {
+        match (&self.token, token) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(digest), Some(token)) => digest.matches(token),
+        }
+    }
+
+    /// How many sessions it has.
+    pub(super) async fn sessions(&self) -> usize {
+        self.sessions.sessions.read().await.len() + self.legacy.sessions()
+    }
+
+    /// Counts a request, where there is room for one more.
+    pub(super) fn admit(&self) -> Result<(), Refused> {
+        self.rate.check().map_err(|until| {
+            let wait = until.wait_time_from(governor::clock::DefaultClock::default().now());
+            Refused::Rate(wait.as_secs() + 1)
+        })
+    }
+
+    /// Answers a request to `/mcp`.
+    pub(super) async fn mcp(&self, request: Request<Body>) -> Response {
+        if request.method() != Method::POST {
+            return self.streamable.handle(request).await.map(Body::new);
+        }
+        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
+            return Refused::InFlight.into_response();
+        };
+        let (parts, body) = request.into_parts();
+        let bytes = match self.read(body).await {
+            Ok(bytes) => bytes,
+            Err(refused) => return refused,
+        };
+        let message = match message::read(&bytes) {
+            Ok(message) => message,
+            Err(refusal) => return bad_request(&refusal),
+        };
+        let opens = opens_session(&parts.headers, &message);
+        let request = Request::from_parts(parts, Body::from(bytes));
+        let response = if opens {
+            let _one = self.opening.lock().await;
+            if self.sessions().await >= self.sessions_max {
+                return Refused::Sessions.into_response();
+            }
+            self.streamable.handle(request).await
+        } else {
+            self.streamable.handle(request).await
+        };
+        held(response.map(Body::new), permit)
+    }
+
+    /// Opens a session of the revision of 2024-11-05: its stream.
+    pub(super) async fn open_legacy(&self) -> Response {
+        let _one = self.opening.lock().await;
+        if self.sessions().await >= self.sessions_max {
+            return Refused::Sessions.into_response();
+        }
+        self.legacy.open()
+    }
+
+    /// Takes a message for such a session.
+    pub(super) async fn post_legacy(&self, session: &str, request: Request<Body>) -> Response {
+        let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|value| {
+            value.to_str().is_ok_and(|it| it.trim_start().starts_with("application/json"))
+        });
+        if !is_json {
+            let words = "the body has to be application/json";
+            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, words).into_response();
+        }
+        let bytes = match self.read(request.into_body()).await {
+            Ok(bytes) => bytes,
+            Err(refused) => return refused,
+        };
+        match message::read(&bytes) {
+            Ok(message) => self.legacy.accept(session, message).await,
+            Err(refusal) => bad_request(&refusal),
+        }
+    }
+
+    async fn read(&self, body: Body) -> Result<Bytes, Response> {
+        let most = self.body_bytes_max;
+        match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(_)) => Err(Refused::Body(most).into_response()),
+            Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+        }
+    }
+}
+
+fn bad_request(refusal: &serde_json::Value) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::BAD_REQUEST, kind, refusal.to_string()).into_response()
+}
+
+/// Whether a message opens a session: `initialize`, and none is named.
+fn opens_session(headers: &HeaderMap, message: &RxJsonRpcMessage<RoleServer>) -> bool {
+    let initializes = matches!(message, RxJsonRpcMessage::<RoleServer>::Request(request)
+        if matches!(request.request, ClientRequest::InitializeRequest(_)));
+    initializes && !headers.contains_key(SESSION_HEADER)
+}
+
+/// Keeps something until an answer has left: one that is whole already is as good as gone.
+pub(super) fn held<T: Send + 'static>(response: Response, held: T) -> Response {
+    if http_body::Body::size_hint(response.body()).exact().is_some() {
+        return response;
+    }
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _held = &held;
+            frame
+        }))
+    })
+}
