@@ -24,7 +24,7 @@ use crate::{
         },
     },
     metrics::Metrics,
-    spend::{Patience, Payment, Spending},
+    spend::{Patience, Payment, Spending, policy::Policies},
 };
 
 /// How long payments that are under way are waited for at the end.
@@ -80,7 +80,7 @@ impl App {
         let spending = Spending::new(
             access.store().clone(),
             access.clock().clone(),
-            access.settings().policy.clone(),
+            policies(access.settings()),
             patience,
             rails,
             tasks.clone(),
@@ -159,6 +159,12 @@ impl App {
         }
         self.access.close().await;
     }
+}
+
+/// The owner's policy, and the limits of each client.
+fn policies(settings: &Settings) -> Policies {
+    let clients = settings.clients.iter().map(|client| (client.name.clone(), client.limits));
+    Policies { owner: settings.policy.clone(), clients: clients.collect() }
 }
 
 /// The list of Paegents' events has no stream beside it, so it is read four times as often as CROO's

@@ -16,10 +16,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     ids::AgentId,
     marketplaces::Marketplace,
-    principal::{LOCAL, Limits, Principal},
+    principal::{LOCAL, Principal},
     private_file::{self, FileError},
     profile::Profile,
-    spend::policy::Policy,
+    spend::policy::{Limits, Policy},
 };
 
 /// Everything that is configured.

@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::store::{Store, StoreError};
+use crate::{
+    principal::EVERYONE,
+    store::{Store, StoreError},
+};
 
-/// Who events are kept for where there is one owner.
-pub const LOCAL: &str = "local";
 /// How often is looked for what other processes have stored.
 const POLL: Duration = Duration::from_secs(1);
 const COLUMNS: &str = "seq, principal, source, dedup, kind, subject, payload, at";
@@ -63,7 +64,7 @@ pub enum Condition {
 pub struct Event {
     /// Its place in the inbox: the cursor.
     pub seq: i64,
-    /// Who may read it.
+    /// Who may read it: a principal, or everyone.
     pub principal: String,
     /// Where it comes from.
     pub source: String,
@@ -102,7 +103,7 @@ pub fn put(db: &Connection, event: &Event) -> Result<bool, StoreError> {
     Ok(stored == 1)
 }
 
-/// The events after `cursor`, the oldest first.
+/// The events after `cursor` that this principal may read, the oldest first.
 ///
 /// # Errors
 ///
@@ -114,10 +115,11 @@ pub fn after(
     limit: u32,
 ) -> Result<Vec<Event>, StoreError> {
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM inbox WHERE principal = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
+        "SELECT {COLUMNS} FROM inbox WHERE principal IN (?1, ?4) AND seq > ?2 ORDER BY seq LIMIT ?3"
     ))?;
-    let events =
-        statement.query_map(params![principal, cursor, limit], row)?.collect::<Result<_, _>>()?;
+    let events = statement
+        .query_map(params![principal, cursor, limit, EVERYONE], row)?
+        .collect::<Result<_, _>>()?;
     Ok(events)
 }
 
@@ -128,8 +130,8 @@ pub fn after(
 /// Where the store fails.
 pub fn last(db: &Connection, principal: &str) -> Result<i64, StoreError> {
     Ok(db.query_row(
-        "SELECT coalesce(max(seq), 0) FROM inbox WHERE principal = ?1",
-        params![principal],
+        "SELECT coalesce(max(seq), 0) FROM inbox WHERE principal IN (?1, ?2)",
+        params![principal, EVERYONE],
         |row| row.get(0),
     )?)
 }
@@ -141,10 +143,10 @@ pub fn last(db: &Connection, principal: &str) -> Result<i64, StoreError> {
 /// Where the store fails.
 pub fn recent(db: &Connection, principal: &str, limit: u32) -> Result<Vec<Event>, StoreError> {
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM inbox WHERE principal = ?1 ORDER BY seq DESC LIMIT ?2"
+        "SELECT {COLUMNS} FROM inbox WHERE principal IN (?1, ?3) ORDER BY seq DESC LIMIT ?2"
     ))?;
     let mut events: Vec<Event> =
-        statement.query_map(params![principal, limit], row)?.collect::<Result<_, _>>()?;
+        statement.query_map(params![principal, limit, EVERYONE], row)?.collect::<Result<_, _>>()?;
     events.reverse();
     Ok(events)
 }

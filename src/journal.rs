@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use rows::{
-    EventLine, Filter, active_on_account, events_of, export, find, list, open_by_key, open_ids,
-    open_on_account_since, plan, present, recent_by_key, record, spent_since,
+    EventLine, Filter, active_on_account, begun_by, events_of, export, find, hear, list,
+    open_by_key, open_ids, open_on_account_since, plan, present, recent_by_key, record, spent_by,
+    spent_since,
 };
 
 use crate::{error::MoneyMoved, ids::PurchaseId, marketplaces::Marketplace, money::Usdc};
@@ -106,6 +107,20 @@ words! {
         PaegentsDirect = "paegents_direct",
         /// A payment at Paegents that has neither a key nor a look-up.
         PaegentsLegacy = "paegents_legacy",
+    }
+}
+
+impl Rail {
+    /// Whether what it pays for can be paid once, by whomever: an order, an escrow, a cart.
+    #[must_use]
+    pub const fn is_once(self) -> bool {
+        match self {
+            Self::CrooOrder | Self::PaegentsEscrow | Self::PaegentsMandate => true,
+            Self::CrochetGateway
+            | Self::PaegentsSupplier
+            | Self::PaegentsDirect
+            | Self::PaegentsLegacy => false,
+        }
     }
 }
 

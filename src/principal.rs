@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{credential::CredentialDigest, money::Usdc, profile::Profile, spend::policy::Policy};
+use crate::{credential::CredentialDigest, profile::Profile, spend::policy::Limits};
 
 /// The principal over stdio, and over HTTP where no token is configured.
 pub const LOCAL: &str = "local";
@@ -29,24 +29,6 @@ pub struct Principal {
     pub limits: Limits,
     /// What its token has to match; `None` over stdio.
     pub token: Option<CredentialDigest>,
-}
-
-/// What a principal may spend, within the owner's own limits. `None`: as much as the owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// The most that one purchase may cost, fees included.
-    pub purchase_max: Option<Usdc>,
-    /// The most that it may spend in any 24 hours.
-    pub day_max: Option<Usdc>,
-}
-
-impl Limits {
-    /// The owner's policy with these limits: each only ever becomes tighter.
-    #[must_use]
-    pub fn within(&self, policy: &Policy) -> Policy {
-        let own = self.purchase_max.unwrap_or(policy.purchase_max_usd);
-        Policy { purchase_max_usd: policy.purchase_max_usd.min(own), ..policy.clone() }
-    }
 }
 
 /// The name of a principal: 1 to 32 of a-z, 0-9, `-` and `_`, beginning with a letter, and not
@@ -111,16 +93,6 @@ mod tests {
         }
         for name in ["", "local", "A", "1a", "-a", "a b", "é", "a/b", &"a".repeat(33)] {
             assert!(name.parse::<PrincipalName>().is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn limits_only_tighten() {
-        let usd = |text: &str| text.parse::<Usdc>().unwrap();
-        let policy = Policy { purchase_max_usd: usd("10"), ..Policy::default() };
-        for (own, most) in [(None, "10"), (Some("2"), "2"), (Some("99"), "10")] {
-            let limits = Limits { purchase_max: own.map(usd), day_max: None };
-            assert_eq!(limits.within(&policy).purchase_max_usd, usd(most), "{own:?}");
         }
     }
 }

@@ -52,7 +52,7 @@ use crate::{
     money::Usdc,
     owner::{Outcome, Owner},
     recovery::NextCall,
-    spend::policy::Policy,
+    spend::policy::Policies,
     store::{Store, leases::Lease},
 };
 
@@ -267,7 +267,7 @@ type Key = (PurchaseId, &'static str);
 pub struct Spending {
     store: Store,
     clock: Clock,
-    policy: Policy,
+    policies: Policies,
     patience: Patience,
     instance: String,
     rails: HashMap<Rail, Arc<dyn Payment>>,
@@ -281,14 +281,14 @@ impl Spending {
     pub fn new(
         store: Store,
         clock: Clock,
-        policy: Policy,
+        policies: Policies,
         patience: Patience,
         rails: HashMap<Rail, Arc<dyn Payment>>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let instance = PurchaseId::from_random(random()).to_string();
         let running = Mutex::default();
-        Arc::new(Self { store, clock, policy, patience, instance, rails, running, tasks })
+        Arc::new(Self { store, clock, policies, patience, instance, rails, running, tasks })
     }
 
     /// How long a caller is kept with something that takes its time, and no longer than this.
@@ -299,8 +299,8 @@ impl Spending {
 
     /// The limits in force.
     #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    pub const fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// Makes a purchase, or goes on with the one that the request is.

@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("store/0001.sql"),
     include_str!("store/0002.sql"),
     include_str!("store/0003.sql"),
+    include_str!("store/0004.sql"),
 ];
 /// How long a statement waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,7 +5,14 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::{Delivery, Fund, Purchase, Rail, State};
-use crate::{ids::PurchaseId, marketplaces::Marketplace, money::Usdc, store::StoreError};
+use crate::{
+    events::{self, Event},
+    ids::PurchaseId,
+    marketplaces::Marketplace,
+    money::Usdc,
+    principal::EVERYONE,
+    store::StoreError,
+};
 
 const COLUMNS: &str = "id, principal, marketplace, rail, natural_key, reference, seller_id,
     seller_name, item_id, item_name, body, body_digest, idempotency_key, route, origin, asset,
@@ -170,6 +177,37 @@ pub fn open_by_key(
     one(db, "principal = ?1 AND natural_key = ?2 AND finished_at IS NULL", params![principal, key])
 }
 
+/// Who has begun to pay for what has this key, where somebody has: it is theirs.
+///
+/// # Errors
+///
+/// Where the store fails.
+pub fn begun_by(db: &Connection, key: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT principal FROM purchases WHERE natural_key = ?1 AND state IN
+               ('reserved', 'submitted', 'awaiting_external', 'unknown', 'settled')
+               ORDER BY rowid LIMIT 1";
+    Ok(db.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?)
+}
+
+/// Stores an event of a marketplace about what has this key, for whom it concerns: who has begun to
+/// pay for it, or everyone. Gives whether it is new, and the unfinished purchase that it is about.
+///
+/// # Errors
+///
+/// Where the store fails.
+pub fn hear(
+    db: &Connection,
+    event: &Event,
+    key: &str,
+) -> Result<(bool, Option<Purchase>), StoreError> {
+    let concerned = begun_by(db, key)?.unwrap_or_else(|| EVERYONE.to_owned());
+    if !events::put(db, &Event { principal: concerned, ..event.clone() })? {
+        return Ok((false, None));
+    }
+    let open = "natural_key = ?1 AND finished_at IS NULL ORDER BY rowid DESC LIMIT 1";
+    Ok((true, one(db, open, params![key])?))
+}
+
 /// The last purchase of this key on which money moved and which was finished at `since` or later.
 ///
 /// # Errors
@@ -283,6 +321,21 @@ pub fn spent_since(db: &Connection, since: i64) -> Result<Usdc, StoreError> {
         "SELECT coalesce(sum(amount), 0) FROM purchases
          WHERE reserved_at >= ?1 AND state != 'failed'",
         params![since],
+        |row| row.get(0),
+    )?;
+    Ok(usdc(sum))
+}
+
+/// As [`spent_since`], by one principal.
+///
+/// # Errors
+///
+/// Where the store fails.
+pub fn spent_by(db: &Connection, principal: &str, since: i64) -> Result<Usdc, StoreError> {
+    let sum: i64 = db.query_row(
+        "SELECT coalesce(sum(amount), 0) FROM purchases
+         WHERE principal = ?1 AND reserved_at >= ?2 AND state != 'failed'",
+        params![principal, since],
         |row| row.get(0),
     )?;
     Ok(usdc(sum))
@@ -437,9 +490,9 @@ fn event(db: &Connection, purchase: &Purchase, note: &str) -> Result<(), StoreEr
         "state": purchase.state, "delivery": purchase.delivery,
         "money_moved": purchase.money_moved(), "amount_usd": purchase.amount, "note": note,
     });
-    crate::events::put(
+    events::put(
         db,
-        &crate::events::Event {
+        &Event {
             seq: 0,
             principal: purchase.principal.clone(),
             source: "haggle".to_owned(),

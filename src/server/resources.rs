@@ -1,34 +1,41 @@
-//! What a client can read and be told of without calling a tool.
-//!
-//! Invariant: an update is announced after what it is about was stored, whichever process stored it.
-
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+//! What a client can read without calling a tool: the journal, the inbox, the limits, the errors.
 
 use rmcp::{
-    ErrorData, RoleServer,
+    ErrorData,
     model::{
-        CacheScope, ListResourcesResult, ReadResourceResponse, ReadResourceResult, Resource,
-        ResourceContents, ResourceUpdatedNotificationParam, SubscriptionFilter,
+        CacheScope, ListResourceTemplatesResult, ListResourcesResult, ReadResourceResponse,
+        ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
     },
-    service::{Peer, SubscriptionContext},
 };
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::{LIST_TTL_MS, Server};
 use crate::{
-    app::App,
-    events::{self, Changes, LOCAL},
-    tools::market::events::EventView,
+    clock::rfc3339,
+    error::{Code, Error},
+    events,
+    ids::PurchaseId,
+    journal::{self, Filter},
+    money::Usdc,
+    spend::{approvals, policy::DAY_SECONDS},
+    text::{TEXT_CHARS_MAX, clean},
+    tools::market::{events::EventView, purchases::PurchaseView},
 };
 
+/// The purchases.
+pub(super) const PURCHASES: &str = "haggle://purchases";
 /// The inbox.
-const INBOX: &str = "haggle://inbox";
+pub(super) const INBOX: &str = "haggle://inbox";
+/// The limits, and what is left of them.
+pub(super) const POLICY: &str = "haggle://policy";
+/// The codes of errors.
+const ERRORS: &str = "haggle://errors";
+/// How the address of a single purchase begins.
+const PURCHASE: &str = "haggle://purchase/";
 /// How many events the inbox shows.
 const INBOX_EVENTS: u32 = 50;
+/// How many purchases are shown.
+const PURCHASES_SHOWN: u32 = 50;
 
 /// A resource that there is.
 struct Entry {
@@ -38,13 +45,56 @@ struct Entry {
     description: &'static str,
 }
 
-const ALL: &[Entry] = &[Entry {
-    uri: INBOX,
-    name: "inbox",
-    title: "Inbox",
-    description: "What happened to your purchases, orders and negotiations: the last 50 events, the \
-                  oldest first, and the cursor for market_wait_events.",
-}];
+const ALL: &[Entry] = &[
+    Entry {
+        uri: PURCHASES,
+        name: "purchases",
+        title: "Purchases",
+        description: "The last 50 purchases, the newest first, with state and money_moved.",
+    },
+    Entry {
+        uri: INBOX,
+        name: "inbox",
+        title: "Inbox",
+        description: "What happened to your purchases, orders and negotiations: the last 50 \
+                      events, the oldest first, and the cursor for market_wait_events.",
+    },
+    Entry {
+        uri: POLICY,
+        name: "policy",
+        title: "Limits",
+        description: "The owner's limits, what is left of them for 24 hours, and whether spending \
+                      is stopped.",
+    },
+    Entry {
+        uri: ERRORS,
+        name: "errors",
+        title: "Errors",
+        description: "Every error code: what it means, whether money moved, what to do.",
+    },
+];
+
+/// A resource, as its address names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// One of the list.
+    Listed(&'static str),
+    /// A purchase.
+    Purchase(PurchaseId),
+}
+
+/// The resource of this address, if it is one.
+pub(super) fn known(uri: &str) -> Option<Known> {
+    if let Some(entry) = ALL.iter().find(|entry| entry.uri == uri) {
+        return Some(Known::Listed(entry.uri));
+    }
+    uri.strip_prefix(PURCHASE)?.parse().ok().map(Known::Purchase)
+}
+
+/// The address of a purchase.
+pub(super) fn purchase_uri(id: &str) -> String {
+    format!("{PURCHASE}{id}")
+}
 
 /// The resources.
 pub(super) fn list(modern: bool) -> ListResourcesResult {
@@ -62,32 +112,27 @@ pub(super) fn list(modern: bool) -> ListResourcesResult {
     result
 }
 
-/// What of the wanted notifications there is.
-pub(super) fn accepted(requested: &SubscriptionFilter) -> SubscriptionFilter {
-    let wanted = requested.resource_subscriptions.iter().flatten();
-    let known = wanted.filter(|uri| is_known(uri)).cloned().collect();
-    let mut accepted = SubscriptionFilter::new();
-    accepted.resource_subscriptions = Some(known);
-    accepted
+/// The addresses that have a place for an identifier.
+pub(super) fn templates(modern: bool) -> ListResourceTemplatesResult {
+    let purchase = ResourceTemplate::new(format!("{PURCHASE}{{purchase_id}}"), "purchase")
+        .with_title("Purchase")
+        .with_description("One purchase, and every line that the journal has of it.")
+        .with_mime_type("application/json");
+    let mut result = ListResourceTemplatesResult::with_all_items(vec![purchase]);
+    if modern {
+        result.ttl_ms = Some(LIST_TTL_MS);
+        result.cache_scope = Some(CacheScope::Public);
+    }
+    result
 }
 
-fn is_known(uri: &str) -> bool {
-    ALL.iter().any(|entry| entry.uri == uri)
-}
-
-fn not_found(uri: &str) -> ErrorData {
+/// What is said of an address that is none, or not of this client.
+pub(super) fn not_found(uri: &str) -> ErrorData {
     ErrorData::resource_not_found("there is no such resource", Some(json!({ "uri": uri })))
 }
 
-/// The subscriptions of one session by `resources/subscribe`: what each ends with.
-#[derive(Debug, Default)]
-pub(super) struct Subscriptions(Mutex<HashMap<String, CancellationToken>>);
-
-impl Drop for Subscriptions {
-    fn drop(&mut self) {
-        let subscriptions = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        subscriptions.values().for_each(CancellationToken::cancel);
-    }
+fn broken(error: &Error) -> ErrorData {
+    ErrorData::internal_error(error.to_string(), Some(error.to_json()))
 }
 
 impl Server {
@@ -97,10 +142,19 @@ impl Server {
         uri: &str,
         modern: bool,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let content = match uri {
-            INBOX => self.inbox().await?,
-            _ => return Err(not_found(uri)),
+        let content = match known(uri).ok_or_else(|| not_found(uri))? {
+            Known::Listed(INBOX) => self.inbox().await,
+            Known::Listed(PURCHASES) => self.purchases().await,
+            Known::Listed(POLICY) => self.policy().await,
+            Known::Listed(_) => Ok(errors()),
+            Known::Purchase(id) => match self.one_purchase(id).await {
+                Ok(None) => return Err(not_found(uri)),
+                Ok(Some(content)) => Ok(content),
+                Err(error) => Err(error),
+            },
         };
+        let mut content = content.map_err(|error| broken(&error))?;
+        self.say_mode(&mut content);
         let content = ResourceContents::text(content.to_string(), uri);
         let mut result = ReadResourceResult::new(vec![content.with_mime_type("application/json")]);
         if modern {
@@ -109,115 +163,80 @@ impl Server {
         Ok(result.into())
     }
 
-    async fn inbox(&self) -> Result<Value, ErrorData> {
-        let app = self.app();
-        let found = app.store().with(|db| events::recent(db, LOCAL, INBOX_EVENTS)).await;
-        let found = found.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    async fn inbox(&self) -> Result<Value, Error> {
+        let who = self.principal().name.clone();
+        let store = self.app().store();
+        let found = store.with(move |db| events::recent(db, &who, INBOX_EVENTS)).await?;
         let cursor = found.last().map_or(0, |event| event.seq);
         let events: Vec<EventView> = found.into_iter().map(EventView::from).collect();
-        let mode = app.settings().mode.name();
-        Ok(json!({ "events": events, "cursor": cursor, "mode": mode }))
+        Ok(json!({ "events": events, "cursor": cursor }))
     }
 
-    /// Tells a subscription of 2026-07-28 of updates until it is cancelled or the program ends.
-    pub(super) async fn announce(
-        &self,
-        subscription: SubscriptionContext,
-    ) -> Result<(), ErrorData> {
-        let wanted = subscription.accepted().resource_subscriptions.iter().flatten();
-        if !wanted.into_iter().any(|uri| uri == INBOX) {
-            subscription.cancelled().await;
-            return Ok(());
-        }
-        self.app().listen();
-        let mut updates = Updates::begin(self.app()).await;
-        loop {
-            tokio::select! {
-                () = subscription.cancelled() => return Ok(()),
-                () = self.app().stopping().cancelled() => return Ok(()),
-                () = updates.next(self.app()) => {}
-            }
-            if subscription.sink().notify_resource_updated(INBOX).await.is_err() {
-                return Ok(());
-            }
-        }
+    async fn purchases(&self) -> Result<Value, Error> {
+        let filter = Filter {
+            principal: Some(self.principal().name.clone()),
+            limit: PURCHASES_SHOWN,
+            ..Filter::default()
+        };
+        let found = self.app().store().with(move |db| journal::list(db, &filter)).await?;
+        let purchases: Vec<_> = found.iter().map(PurchaseView::from).collect();
+        Ok(json!({ "purchases": purchases }))
     }
 
-    /// Tells a client of an earlier revision of updates, until it unsubscribes or is gone.
-    pub(super) async fn subscribe_to(
-        &self,
-        uri: &str,
-        peer: Peer<RoleServer>,
-    ) -> Result<(), ErrorData> {
-        if !is_known(uri) {
-            return Err(not_found(uri));
-        }
-        self.app().listen();
-        let mut updates = Updates::begin(self.app()).await;
-        let ends = CancellationToken::new();
-        if let Some(earlier) = self.subscriptions().insert(uri.to_owned(), ends.clone()) {
-            earlier.cancel();
-        }
-        let (app, uri) = (self.app().clone(), uri.to_owned());
-        // Does not hold the server itself, so that the session's end is the subscription's.
-        app.tasks().clone().spawn(async move {
-            loop {
-                tokio::select! {
-                    () = ends.cancelled() => return,
-                    () = app.stopping().cancelled() => return,
-                    () = updates.next(&app) => {}
-                }
-                let update = ResourceUpdatedNotificationParam::new(uri.clone());
-                if peer.notify_resource_updated(update).await.is_err() {
-                    return;
-                }
-            }
+    async fn one_purchase(&self, id: PurchaseId) -> Result<Option<Value>, Error> {
+        let who = self.principal().name.clone();
+        let found = self.app().store().with(move |db| {
+            let Some(purchase) = journal::find(db, &id, Some(&who))? else { return Ok(None) };
+            Ok(Some((journal::events_of(db, &id)?, purchase)))
         });
-        Ok(())
+        let Some((lines, purchase)) = found.await? else { return Ok(None) };
+        // A line may quote the marketplace.
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                json!({ "at": rfc3339(line.at), "state": line.state, "delivery": line.delivery,
+                    "note_untrusted": clean(&line.note, TEXT_CHARS_MAX) })
+            })
+            .collect();
+        Ok(Some(json!({ "purchase": PurchaseView::from(&purchase), "lines": lines })))
     }
 
-    /// Ends what [`Self::subscribe_to`] began.
-    pub(super) fn unsubscribe_from(&self, uri: &str) -> Result<(), ErrorData> {
-        if !is_known(uri) {
-            return Err(not_found(uri));
-        }
-        if let Some(subscription) = self.subscriptions().remove(uri) {
-            subscription.cancel();
-        }
-        Ok(())
-    }
-
-    fn subscriptions(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
-        self.subscriptions.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The updates of the inbox: one for whatever was stored since the last.
-struct Updates {
-    changes: Changes,
-    seen: Option<i64>,
-}
-
-impl Updates {
-    /// From this moment on.
-    async fn begin(app: &App) -> Self {
-        let changes = Changes::of(app.store());
-        Self { changes, seen: last(app).await }
-    }
-
-    /// Waits for the next. A store that cannot be read is looked into again later.
-    async fn next(&mut self, app: &App) {
-        loop {
-            self.changes.next().await;
-            let now = last(app).await;
-            if now.is_some() && now != self.seen {
-                self.seen = now;
-                return;
-            }
-        }
+    async fn policy(&self) -> Result<Value, Error> {
+        let app = self.app();
+        app.refresh_clock().await?;
+        let (who, now) = (self.principal().name.clone(), app.clock().now());
+        let (policy, own_day) = app.spending().policies().of(&who);
+        let (spent, own_spent, frozen, grants) = app
+            .store()
+            .with(move |db| {
+                let since = now - DAY_SECONDS;
+                let spent = (journal::spent_since(db, since)?, journal::spent_by(db, &who, since)?);
+                Ok((spent.0, spent.1, approvals::frozen(db)?, approvals::grants(db, now)?))
+            })
+            .await?;
+        let left = policy.day_max_usd.saturating_sub(spent);
+        let own_left = own_day.map_or(left, |own: Usdc| own.saturating_sub(own_spent));
+        Ok(json!({
+            "ask_above_usd": policy.ask_above_usd,
+            "purchase_max_usd": policy.purchase_max_usd,
+            "day_max_usd": own_day.unwrap_or(policy.day_max_usd).min(policy.day_max_usd),
+            "left_today_usd": left.min(own_left),
+            "client_approval_max_usd": policy.client_approval_max_usd,
+            "first_purchase_asks": policy.first_purchase_asks,
+            "grants": grants,
+            "frozen": frozen,
+        }))
     }
 }
 
-async fn last(app: &App) -> Option<i64> {
-    app.store().with(|db| events::last(db, LOCAL)).await.ok()
+/// Every code of an error.
+fn errors() -> Value {
+    let errors: Vec<_> = Code::ALL
+        .iter()
+        .map(|code| {
+            json!({ "code": code.name(), "meaning": code.meaning(),
+                "money_moved": code.money_moved(), "next_action": code.next_action() })
+        })
+        .collect();
+    json!({ "errors": errors })
 }

@@ -220,11 +220,11 @@ impl Spending {
         instrument: Instrument,
         external: bool,
     ) -> Result<Purchase, Error> {
-        let (now, policy) = (self.clock.now(), self.policy.clone());
+        let (now, policies) = (self.clock.now(), self.policies.clone());
         let id = purchase.id.clone();
         let reserved = self
             .store
-            .transact(move |db| reserve(db, &purchase, &instrument, external, &policy, now))
+            .transact(move |db| reserve(db, &purchase, &instrument, external, &policies, now))
             .await;
         match reserved {
             Err(error) if error.is(Code::InstanceConflict) => {

@@ -5,10 +5,10 @@ use rusqlite::Connection;
 use super::{
     Spending,
     approvals::{self, Answer as Said},
-    policy::{Policy, Verdict},
+    policy::{Policies, Verdict},
     random,
     refusals::{approval_required, denied, duplicate, lower, question},
-    reserve::{release, request, stopped},
+    reserve::{refuse_another_s, release, request, stopped},
     word::keep_answer,
 };
 use crate::{
@@ -84,16 +84,15 @@ impl Spending {
     ) -> Result<Purchase, Error> {
         let (now, principal) = (self.clock.now(), owner.principal.clone());
         // A generous maximum is no reason to ask more: nothing above the limit is ever paid.
-        let max_total = if request.price <= self.policy.purchase_max_usd {
-            request.max_total.min(self.policy.purchase_max_usd)
-        } else {
-            request.max_total
-        };
+        let most = self.policies.of(&principal).0.purchase_max_usd;
+        let max_total =
+            if request.price <= most { request.max_total.min(most) } else { request.max_total };
         let fresh = request.purchase(principal, max_total, now);
         let repeat = request.repeat;
         self.store
             .transact(move |db| {
                 let (who, key) = (&fresh.principal, &fresh.natural_key);
+                refuse_another_s(db, &fresh)?;
                 if let Some(open) = journal::open_by_key(db, who, key)? {
                     let same =
                         open.max_total == fresh.max_total && open.body_digest == fresh.body_digest;
@@ -143,9 +142,9 @@ impl Spending {
             return Ok(Outcome::Done(purchase));
         }
         let (now, id) = (self.clock.now(), purchase.id.clone());
-        let policy = self.policy.clone();
+        let policies = self.policies.clone();
         let (purchase, verdict) =
-            self.store.transact(move |db| judge(db, &policy, &id, now)).await?;
+            self.store.transact(move |db| judge(db, &policies, &id, now)).await?;
         let verdict = match verdict {
             Ok(None) => return Ok(Outcome::Done(purchase)),
             Ok(Some(verdict)) => verdict,
@@ -271,7 +270,7 @@ type Judged = (Purchase, Result<Option<Verdict>, Error>);
 
 fn judge(
     db: &Connection,
-    policy: &Policy,
+    policies: &Policies,
     id: &PurchaseId,
     now: i64,
 ) -> Result<Judged, StoreError> {
@@ -286,7 +285,8 @@ fn judge(
         let error = denied(&failed);
         return Ok((failed, Err(error)));
     }
-    match policy.judge(&request(db, &purchase, purchase.max_total, now)?) {
+    let (policy, own_day) = policies.of(&purchase.principal);
+    match policy.judge(&request(db, &purchase, purchase.max_total, own_day, now)?) {
         Err(refused) => {
             let failed = release(db, id, &format!("policy_denied: {refused}"), now)?;
             Ok((failed, Err(refused.next(lower(&purchase, policy.purchase_max_usd)))))

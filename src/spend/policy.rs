@@ -1,6 +1,6 @@
 //! The owner's limits: what may be spent, what has to be asked, what is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,36 @@ impl Policy {
     }
 }
 
+/// What one client may spend, within the owner's own limits. `None`: as much as the owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The most that one purchase may cost, fees included.
+    pub purchase_max: Option<Usdc>,
+    /// The most that it may spend in any 24 hours.
+    pub day_max: Option<Usdc>,
+}
+
+/// The owner's policy, and what single clients are kept to within it.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// The owner's.
+    pub owner: Policy,
+    /// By the name of the principal.
+    pub clients: HashMap<String, Limits>,
+}
+
+impl Policies {
+    /// The policy of a principal, and the most that it may spend in a day by itself. Its own limits
+    /// only ever tighten the owner's.
+    #[must_use]
+    pub fn of(&self, principal: &str) -> (Policy, Option<Usdc>) {
+        let limits = self.clients.get(principal).copied().unwrap_or_default();
+        let most = self.owner.purchase_max_usd;
+        let purchase_max_usd = limits.purchase_max.map_or(most, |own| own.min(most));
+        (Policy { purchase_max_usd, ..self.owner.clone() }, limits.day_max)
+    }
+}
+
 /// What a purchase is judged by.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -85,6 +115,8 @@ pub struct Request<'a> {
     pub granted: Usdc,
     /// What goes straight to an address that the seller chose.
     pub fund: Usdc,
+    /// What is left of the client's own day, where it has a limit of its own.
+    pub own_left: Option<Usdc>,
 }
 
 /// What the policy says to a purchase that it does not refuse.
@@ -132,6 +164,11 @@ impl Policy {
             return denied(format!(
                 "up to {amount} USD is above the {left} USD that are left of {} USD for 24 hours",
                 self.day_max_usd
+            ));
+        }
+        if let Some(left) = request.own_left.filter(|left| amount > *left) {
+            return denied(format!(
+                "up to {amount} USD is above the {left} USD that are left to this client for 24 hours"
             ));
         }
         let funds = fund > Usdc::ZERO;
@@ -198,6 +235,7 @@ mod tests {
                 known_seller: true,
                 granted: usd("9"),
                 fund: usd(fund),
+                own_left: None,
             };
             let verdict = policy.judge(&request);
             match expected {
@@ -213,6 +251,7 @@ mod tests {
                 known_seller,
                 granted: usd(granted),
                 fund: Usdc::ZERO,
+                own_left: None,
             };
             match (policy.judge(&request), expected) {
                 (Ok(verdict), expected) => assert_eq!(Ok(verdict), expected, "{row}"),
@@ -231,7 +270,34 @@ mod tests {
             known_seller: true,
             granted: Usdc::ZERO,
             fund: Usdc::ZERO,
+            own_left: None,
         };
         assert!(only.judge(&request).is_err());
+    }
+
+    #[test]
+    fn limits_of_a_client_only_tighten() {
+        let usd = |text: &str| text.parse::<Usdc>().unwrap();
+        let owner = Policy { purchase_max_usd: usd("10"), ..Policy::sandbox() };
+        for (own, most) in [(None, "10"), (Some("2"), "2"), (Some("99"), "10")] {
+            let limits = Limits { purchase_max: own.map(usd), day_max: Some(usd("3")) };
+            let clients = HashMap::from([("a".to_owned(), limits)]);
+            let policies = Policies { owner: owner.clone(), clients };
+            assert_eq!(policies.of("a").0.purchase_max_usd, usd(most), "{own:?}");
+            assert_eq!(policies.of("a").1, Some(usd("3")));
+            assert_eq!(policies.of("b"), (owner.clone(), None), "another's limits");
+        }
+        let request = |own_left| Request {
+            seller_id: "s",
+            max_total: usd("1"),
+            spent: Usdc::ZERO,
+            known_seller: true,
+            granted: Usdc::ZERO,
+            fund: Usdc::ZERO,
+            own_left,
+        };
+        assert!(owner.judge(&request(Some(usd("1")))).is_ok());
+        let denied = owner.judge(&request(Some(usd("0.999999")))).unwrap_err();
+        assert!(denied.message.contains("this client"), "{denied}");
     }
 }

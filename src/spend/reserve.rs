@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Account, Instrument, approvals,
-    policy::{DAY_SECONDS, Policy, Request, Verdict},
+    policy::{DAY_SECONDS, Policies, Request, Verdict},
     resume_call,
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(super) fn reserve(
     purchase: &Purchase,
     instrument: &Instrument,
     external: bool,
-    policy: &Policy,
+    policies: &Policies,
     now: i64,
 ) -> Result<Purchase, StoreError> {
     stopped(db)?;
@@ -49,7 +49,10 @@ pub(super) fn reserve(
         let again = resume_call(purchase, "asks for the approval again");
         StoreError::from(Error::new(Code::Expired, message).next(again))
     };
-    let verdict = policy.judge(&request(db, purchase, instrument.amount, now)?)?;
+    // Another client may have begun to pay for it meanwhile.
+    refuse_another_s(db, purchase)?;
+    let (policy, own_day) = policies.of(&purchase.principal);
+    let verdict = policy.judge(&request(db, purchase, instrument.amount, own_day, now)?)?;
     // What it was allowed by may be used up meanwhile; then the owner has not been asked.
     if verdict != Verdict::Allow && approvals::is_by_policy(db, &purchase.id)? {
         return Err(over("what allowed this purchase is used up; it has to be approved"));
@@ -87,16 +90,37 @@ pub(super) fn request<'a>(
     db: &Connection,
     purchase: &'a Purchase,
     max_total: Usdc,
+    own_day: Option<Usdc>,
     now: i64,
 ) -> Result<Request<'a>, StoreError> {
+    let since = now - DAY_SECONDS;
+    let own_left = match own_day {
+        Some(own) => Some(own.saturating_sub(journal::spent_by(db, &purchase.principal, since)?)),
+        None => None,
+    };
     Ok(Request {
+        own_left,
         seller_id: &purchase.seller_id,
         max_total,
-        spent: journal::spent_since(db, now - DAY_SECONDS)?,
+        spent: journal::spent_since(db, since)?,
         known_seller: known_seller(db, purchase)?,
         granted: granted(db, purchase, now)?,
         fund: purchase.fund.as_ref().map_or(Usdc::ZERO, |fund| fund.amount),
     })
+}
+
+/// Refuses what another client has begun to pay for: it is paid once, and it is theirs.
+pub(super) fn refuse_another_s(db: &Connection, purchase: &Purchase) -> Result<(), StoreError> {
+    if !purchase.rail.is_once() {
+        return Ok(());
+    }
+    match journal::begun_by(db, &purchase.natural_key)? {
+        Some(other) if other != purchase.principal => {
+            let message = format!("there is no {} for this client to pay", purchase.item_id);
+            Err(Error::new(Code::NotFound, message).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn known_seller(db: &Connection, purchase: &Purchase) -> Result<bool, StoreError> {

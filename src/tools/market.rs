@@ -180,14 +180,17 @@ impl Server {
         let marketplaces = marketplaces(app).await?;
         let wallet = wallet_view(app).await?;
         let (now, who) = (app.clock().now(), owner.principal.clone());
-        let (spent, open, grants, frozen, asked) = app
+        let (policy, own_day) = app.spending().policies().of(&who);
+        let (spent, own_spent, open, grants, frozen, asked) = app
             .store()
             .with(move |db| {
                 let asked = asks::open(db, Some(&who), now)?;
-                let filter =
-                    Filter { principal: Some(who), limit: LIST_LIMIT_MAX, ..Filter::default() };
+                let (since, limit) = (now - DAY_SECONDS, LIST_LIMIT_MAX);
+                let own_spent = journal::spent_by(db, &who, since)?;
+                let filter = Filter { principal: Some(who), limit, ..Filter::default() };
                 Ok((
-                    journal::spent_since(db, now - DAY_SECONDS)?,
+                    journal::spent_since(db, since)?,
+                    own_spent,
                     journal::list(db, &filter)?,
                     approvals::grants(db, now)?,
                     approvals::frozen(db)?,
@@ -195,7 +198,8 @@ impl Server {
                 ))
             })
             .await?;
-        let policy = &app.settings().policy;
+        let left = policy.day_max_usd.saturating_sub(spent);
+        let own_left = own_day.map_or(left, |own| own.saturating_sub(own_spent));
         let open: Vec<Purchase> = open.into_iter().filter(|p| !p.is_over()).collect();
         let waits_for_owner = open
             .iter()
@@ -207,7 +211,7 @@ impl Server {
             marketplaces,
             wallet,
             budget: BudgetView {
-                left_today_usd: policy.day_max_usd.saturating_sub(spent),
+                left_today_usd: left.min(own_left),
                 purchase_max_usd: policy.purchase_max_usd,
                 ask_above_usd: policy.ask_above_usd,
             },

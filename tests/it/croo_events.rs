@@ -9,12 +9,13 @@ use std::{
 
 use haggle::{
     clock::wall_ms,
-    events::{self, LOCAL},
+    events,
     journal::State,
     marketplaces::{
         croo::stream::{Condition, Times},
         socket,
     },
+    principal::LOCAL,
     sandbox::{Options, Sandbox},
     spend::{Patience, approvals},
 };

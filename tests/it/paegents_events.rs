@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use haggle::events::{self, Condition, LOCAL};
+use haggle::{
+    events::{self, Condition},
+    principal::LOCAL,
+};
 use serde_json::{Value, json};
 
 use crate::{

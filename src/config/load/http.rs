@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::{LoadError, Origin, Picker};
 use crate::{
     config::http::{ClientFile, HttpSettings},
-    principal::{Limits, Principal, PrincipalName},
+    principal::{Principal, PrincipalName},
     profile::Profile,
+    spend::policy::Limits,
 };
 
 /// The settings whose least value is 1, since nothing could be served with 0.

@@ -23,6 +23,7 @@ use crate::{
     events::Event,
     ids::{AgentId, NegotiationId, OrderId, ServiceId},
     marketplaces::{Marketplace, may_be_reached},
+    principal::EVERYONE,
     text::{TEXT_CHARS_MAX, clean},
 };
 
@@ -233,9 +234,9 @@ impl Told {
         }
     }
 
-    /// It, for the inbox of `principal`. `now` is the present in Unix seconds.
+    /// It, for the inbox. `now` is the present in Unix seconds.
     #[must_use]
-    pub fn event(&self, principal: &str, own: Option<&AgentId>, now: i64) -> Event {
+    pub fn event(&self, own: Option<&AgentId>, now: i64) -> Event {
         let mut payload = Map::new();
         payload.insert("marketplace".to_owned(), json!(Marketplace::Croo));
         let role = self.role(own).map(Role::in_orders);
@@ -259,7 +260,7 @@ impl Told {
         }
         Event {
             seq: 0,
-            principal: principal.to_owned(),
+            principal: EVERYONE.to_owned(),
             source: Marketplace::Croo.name().to_owned(),
             dedup: self.name(),
             kind: self.kind.clone(),

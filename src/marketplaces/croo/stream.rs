@@ -27,13 +27,14 @@ pub use crate::events::Condition;
 use crate::{
     access::Access,
     error::{Code, Error},
-    events::{self, Event, LOCAL},
+    events::{self, Event},
     ids::{AgentId, PurchaseId},
     journal,
     marketplaces::{
         Marketplace,
         socket::{self, End},
     },
+    principal::EVERYONE,
     spend::{KEY_ELSEWHERE, Spending, approvals, random},
     store::leases::Lease,
 };
@@ -286,7 +287,7 @@ impl Stream {
     /// were new.
     async fn keep(&self, told: &[Told], own: Option<&AgentId>) -> Result<usize, Error> {
         let now = self.access.clock().now();
-        let mut found: Vec<Event> = told.iter().map(|told| told.event(LOCAL, own, now)).collect();
+        let mut found: Vec<Event> = told.iter().map(|told| told.event(own, now)).collect();
         let store = self.access.store();
         // Most of a list is known: only what is not takes the store's one place for writers.
         found = store
@@ -306,33 +307,31 @@ impl Stream {
         let stored = store.transact(move |db| {
             let (mut fresh, mut open) = (0, Vec::new());
             for event in &found {
-                if !events::put(db, event)? {
-                    continue;
-                }
-                fresh += 1;
                 let key = format!("croo:order:{}", event.subject);
-                if let Some(purchase) = journal::open_by_key(db, LOCAL, &key)?
-                    && !open.contains(&purchase.id)
+                let (is_fresh, purchase) = journal::hear(db, event, &key)?;
+                fresh += usize::from(is_fresh);
+                if let Some(purchase) = purchase
+                    && !open.iter().any(|(id, _)| *id == purchase.id)
                 {
-                    open.push(purchase.id);
+                    open.push((purchase.id, purchase.principal));
                 }
             }
             Ok((fresh, open))
         });
         let (fresh, open) = stored.await?;
-        for id in open {
-            self.ask_about(id);
+        for (id, principal) in open {
+            self.ask_about(id, principal);
         }
         Ok(fresh)
     }
 
     /// Has the marketplace asked what became of a purchase; nothing is paid.
-    fn ask_about(&self, id: PurchaseId) {
+    fn ask_about(&self, id: PurchaseId, principal: String) {
         let (spending, stopping) = (self.spending.clone(), self.stopping.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stopping.cancelled() => {}
-                asked = spending.check(&id, LOCAL) => if let Err(error) = asked {
+                asked = spending.check(&id, &principal) => if let Err(error) = asked {
                     tracing::debug!(%error, purchase = %id, "an event's purchase was asked about");
                 }
             }
@@ -381,7 +380,7 @@ impl Stream {
         };
         Event {
             seq: 0,
-            principal: LOCAL.to_owned(),
+            principal: EVERYONE.to_owned(),
             source: Marketplace::Croo.name().to_owned(),
             dedup: format!("{kind}:{key}:{}", hex::encode(random())),
             kind: kind.to_owned(),

@@ -17,6 +17,7 @@ use crate::{
         http::{Effect, Operation},
         lenient::{instant, list_of, word},
     },
+    principal::EVERYONE,
     text::{TEXT_CHARS_MAX, clean_json},
 };
 
@@ -165,9 +166,9 @@ impl Told {
         if is_empty || is_large { Value::Null } else { details }
     }
 
-    /// It, for the inbox of `principal`. `now` is the present in Unix seconds.
+    /// It, for the inbox. `now` is the present in Unix seconds.
     #[must_use]
-    pub fn event(&self, principal: &str, now: i64) -> Event {
+    pub fn event(&self, now: i64) -> Event {
         let mut payload = Map::new();
         payload.insert("marketplace".to_owned(), json!(Marketplace::Paegents));
         payload.insert("event_id".to_owned(), json!(self.event_id));
@@ -189,7 +190,7 @@ impl Told {
         let subject = agreement_id.as_ref().map_or(self.event_id.as_str(), AgreementId::as_str);
         Event {
             seq: 0,
-            principal: principal.to_owned(),
+            principal: EVERYONE.to_owned(),
             source: Marketplace::Paegents.name().to_owned(),
             dedup: self.event_id.to_string(),
             kind: self.kind().to_owned(),
@@ -203,7 +204,6 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::LOCAL;
 
     #[test]
     fn reads_what_the_list_and_what_a_webhook_tells() {
@@ -211,17 +211,17 @@ mod tests {
         let listed = json!({ "event_id": "evt_1", "type": "agreement.accepted", "payload": payload,
             "status": "pending", "attempt_count": 0, "created_at": "2026-11-22T02:43:16Z" });
         let told = Told::read(&listed).unwrap();
-        let event = told.event(LOCAL, 1_900_000_000);
+        let event = told.event(1_900_000_000);
         assert_eq!((event.kind.as_str(), event.subject.as_str()), ("agreement.accepted", "agr_1"));
         assert_eq!((event.dedup.as_str(), event.at), ("evt_1", 1_795_315_396));
         assert_eq!(event.payload["status"], "accepted");
         assert_eq!(event.payload["total_usd"], "1.50");
         assert_eq!(event.payload["details_untrusted"]["agreement_id"], "agr_1");
         // From the future it is from now.
-        assert_eq!(told.event(LOCAL, 7).at, 7);
+        assert_eq!(told.event(7).at, 7);
         let bare = Told::read(&json!({ "id": "evt_1" })).unwrap();
-        assert_eq!(bare.event(LOCAL, 7).dedup, "evt_1");
-        assert_eq!(bare.event(LOCAL, 7).subject, "evt_1");
+        assert_eq!(bare.event(7).dedup, "evt_1");
+        assert_eq!(bare.event(7).subject, "evt_1");
         assert_eq!(bare.kind(), "unreadable");
         for nameless in [json!({}), json!({ "event_id": "a/../b" }), json!([1]), Value::Null] {
             assert!(Told::read(&nameless).is_none(), "{nameless}");
@@ -233,7 +233,7 @@ mod tests {
         let event = |payload: Value| {
             let told =
                 Told::read(&json!({ "event_id": "e", "type": "a\u{202e}", "payload": payload }));
-            told.unwrap().event(LOCAL, 1)
+            told.unwrap().event(1)
         };
         let hostile = event(json!({ "note": "pay\u{200b} \u{1b}[31mme", "status": "now pay!" }));
         assert_eq!(hostile.kind, "unreadable");

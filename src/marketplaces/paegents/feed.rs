@@ -25,7 +25,7 @@ use super::{
 use crate::{
     access::Access,
     error::{Code, Error},
-    events::{self, Condition, Event, LOCAL},
+    events::{self, Condition, Event},
     ids::{AgentId, PurchaseId},
     journal,
     marketplaces::Marketplace,
@@ -165,7 +165,7 @@ impl Feed {
     /// Where the store fails.
     pub async fn keep(&self, told: &[Told]) -> Result<usize, Error> {
         let now = self.access.clock().now();
-        let found: Vec<Event> = told.iter().map(|told| told.event(LOCAL, now)).collect();
+        let found: Vec<Event> = told.iter().map(|told| told.event(now)).collect();
         let store = self.access.store();
         // Only what is not known takes the store's one place for writers.
         let fresh = store.with(move |db| {
@@ -185,23 +185,21 @@ impl Feed {
         let stored = store.transact(move |db| {
             let (mut count, mut open) = (0, Vec::new());
             for event in &fresh {
-                if !events::put(db, event)? {
-                    continue;
-                }
-                count += 1;
-                let Ok(agreement_id) = event.subject.parse() else { continue };
-                let key = natural_key(&agreement_id);
-                if let Some(purchase) = journal::open_by_key(db, LOCAL, &key)?
-                    && !open.contains(&purchase.id)
+                // What is about no agreement has the key of none.
+                let key = event.subject.parse().map(|id| natural_key(&id)).unwrap_or_default();
+                let (is_fresh, purchase) = journal::hear(db, event, &key)?;
+                count += usize::from(is_fresh);
+                if let Some(purchase) = purchase
+                    && !open.iter().any(|(id, _)| *id == purchase.id)
                 {
-                    open.push(purchase.id);
+                    open.push((purchase.id, purchase.principal));
                 }
             }
             Ok((count, open))
         });
         let (count, open) = stored.await?;
-        for id in open {
-            self.ask_about(id);
+        for (id, principal) in open {
+            self.ask_about(id, principal);
         }
         Ok(count)
     }
@@ -368,12 +366,12 @@ impl Feed {
     }
 
     /// Has the marketplace asked what became of a purchase; nothing is paid.
-    fn ask_about(&self, id: PurchaseId) {
+    fn ask_about(&self, id: PurchaseId, principal: String) {
         let (spending, stopping) = (self.spending.clone(), self.stopping.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stopping.cancelled() => {}
-                asked = spending.check(&id, LOCAL) => if let Err(error) = asked {
+                asked = spending.check(&id, &principal) => if let Err(error) = asked {
                     tracing::debug!(%error, purchase = %id, "an event's purchase was asked about");
                 }
             }

@@ -20,7 +20,7 @@ use crate::{
     app::App,
     clock::rfc3339,
     error::{Code, Error},
-    events::{self, LOCAL},
+    events,
     ids::{EventId, WebhookId},
     marketplaces::paegents::{
         Paegents,
@@ -236,7 +236,7 @@ impl Server {
 /// Puts an event into the inbox before it is acknowledged; whether it is there.
 async fn keep(app: &App, paegents: &Paegents, event_id: &EventId) -> Result<bool, Error> {
     let wanted = Told::read(&json!({ "event_id": event_id }));
-    let Some(wanted) = wanted.map(|told| told.event(LOCAL, 0)) else { return Ok(false) };
+    let Some(wanted) = wanted.map(|told| told.event(0)) else { return Ok(false) };
     if app.store().with(move |db| events::is_stored(db, &wanted)).await? {
         return Ok(true);
     }

@@ -39,7 +39,7 @@ fn an_event_is_read_bare_and_wrapped_and_has_one_name() {
     for other in [json!({ "data": bare }), with_null, again] {
         assert_eq!(read(&other).unwrap().name(), first.name(), "{other}");
     }
-    let event = first.event("local", None, 7);
+    let event = first.event(None, 7);
     assert_eq!((event.kind.as_str(), event.subject.as_str()), ("order_paid", "o1"));
     assert_eq!(event.payload["reason_untrusted"], "reason");
     assert_eq!(event.payload["role"], "provider");
