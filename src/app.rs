@@ -1,6 +1,11 @@
 //! The parts of the program, built from the settings once: what the tools and commands work on.
 
-use std::{collections::HashMap, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -38,6 +43,7 @@ pub struct App {
     tasks: TaskTracker,
     stopping: CancellationToken,
     metrics: Arc<Metrics>,
+    page: OnceLock<String>,
     stream: Arc<Stream>,
     feed: Arc<Feed>,
     listens: bool,
@@ -102,7 +108,8 @@ impl App {
         );
         let listens = times.is_some();
         let metrics = Arc::default();
-        Arc::new(Self { access, spending, tasks, stopping, metrics, stream, feed, listens })
+        let page = OnceLock::new();
+        Arc::new(Self { access, spending, tasks, stopping, metrics, page, stream, feed, listens })
     }
 
     /// The stream of CROO's events, which begins with [`Self::listen`].
@@ -141,6 +148,18 @@ impl App {
     #[must_use]
     pub const fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// Where the owner's page is, where this program serves one: without a slash at its end.
+    #[must_use]
+    pub fn page(&self) -> Option<&str> {
+        self.page.get().map(String::as_str)
+    }
+
+    /// Says where the owner's page is.
+    pub fn serve_page_at(&self, address: String) {
+        // It is served at one place for as long as the program runs.
+        let _ = self.page.set(address);
     }
 
     /// What is counted.

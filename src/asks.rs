@@ -130,9 +130,11 @@ pub async fn need(
     match found {
         Found::Granted(id) => Ok(Granted { id, store: store.clone() }),
         Found::Open(id) => {
+            let page = owner.address_of("asks", id.as_str());
+            let page = page.map_or_else(String::new, |address| format!(", or at {address}"));
             let message = format!(
-                "the owner has to agree to {tool} first: `haggle approve {id}` within their \
-                 terminal, or `haggle deny {id}`; nothing was sent"
+                "the owner has to agree to {tool} first: `haggle approve {id}` in their terminal, or \
+                 `haggle deny {id}`{page}; nothing was sent"
             );
             let error = Error::new(Code::ApprovalRequired, message).next(same());
             Err(at(error).recovery(|r| {

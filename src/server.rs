@@ -1,7 +1,11 @@
 //! The MCP handler. [`Server::call_tool`] is the gate that every call passes: panics, deadlines,
 //! argument failures, the size of a result, and which tools there are.
 
+mod completions;
+mod others;
+mod prompts;
 mod resources;
+mod results;
 mod subscriptions;
 
 use std::{
@@ -10,7 +14,7 @@ use std::{
     fmt,
     panic::AssertUnwindSafe,
     sync::{Arc, LazyLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt;
@@ -22,8 +26,9 @@ use rmcp::{
         tool::{IntoCallToolResult, ToolCallContext},
     },
     model::{
-        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
-        Implementation, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
+        CompleteResult, ContentBlock, GetPromptRequestParams, GetPromptResponse, Implementation,
+        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
         PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
         ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
         UnsubscribeRequestParams,
@@ -31,6 +36,7 @@ use rmcp::{
     service::{RequestContext, SubscriptionContext},
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
@@ -46,8 +52,6 @@ use crate::{
 const CALL_DEADLINE: Duration = Duration::from_mins(11);
 /// The largest result that goes to a model, in bytes of JSON.
 pub const RESULT_BYTES_MAX: usize = 256 * 1024;
-/// The longest arguments that are said back to their caller.
-const REPEAT_BYTES_MAX: usize = 4 * 1024;
 /// How long a client may keep the list of tools, in milliseconds.
 const LIST_TTL_MS: u64 = 3_600_000;
 
@@ -176,86 +180,6 @@ impl Server {
             .collect();
         Value::Object(example).to_string()
     }
-
-    /// Leaves out the calls of tools that are not offered.
-    fn offer_only(&self, next: &mut Value) {
-        if let Some(calls) = next.as_array_mut() {
-            calls.retain(|call| call["tool"].as_str().is_some_and(|name| self.offers(name)));
-        }
-    }
-
-    fn say_mode(&self, body: &mut Value) {
-        if let Some(object) = body.as_object_mut() {
-            object.insert("mode".to_owned(), json!(self.shared.app.settings().mode.name()));
-        }
-    }
-
-    /// Adds what every result has, drops what the caller cannot call, and bounds the size.
-    fn finish(&self, tool: &str, same: &Value, mut result: CallToolResult) -> CallToolResult {
-        let Some(mut body) = result.structured_content.take() else { return result };
-        repeat(&mut body, tool, same);
-        self.say_mode(&mut body);
-        let code = body.pointer("/error/code").and_then(Value::as_str);
-        if code == Some(Code::UpstreamUnavailable.name()) {
-            // The process that served the shared sandbox may be gone: the next call looks for it.
-            self.shared.app.forget_venue();
-        }
-        for pointer in ["/next", "/error/recovery/next"] {
-            if let Some(next) = body.pointer_mut(pointer) {
-                self.offer_only(next);
-            }
-        }
-        let mut text = body.to_string();
-        if text.len() > RESULT_BYTES_MAX {
-            let size = text.len();
-            tracing::warn!(tool, size, "a result was too large");
-            body = too_large(&body, size).to_json();
-            self.say_mode(&mut body);
-            text = body.to_string();
-            result.is_error = Some(true);
-        }
-        result.content = vec![ContentBlock::text(text)];
-        result.structured_content = Some(body);
-        result
-    }
-}
-
-/// A failure that says to do the same again, and names no call, names this one.
-fn repeat(body: &mut Value, tool: &str, same: &Value) {
-    let at = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
-    let repeats = matches!(at("/error/recovery/next_action"), Some("retry" | "wait"));
-    let again = repeats && body.pointer("/error/repeat_safe") == Some(&Value::Bool(true));
-    if !again || same.to_string().len() > REPEAT_BYTES_MAX {
-        return;
-    }
-    if let Some(recovery) = body.pointer_mut("/error/recovery").and_then(Value::as_object_mut) {
-        let call = json!({ "tool": tool, "arguments": same, "why": "the same call again" });
-        recovery.entry("next").or_insert_with(|| json!([call]));
-    }
-}
-
-/// What is said in place of a result that is too large: what it says of money stays true.
-fn too_large(body: &Value, size: usize) -> Error {
-    let text = |pointers: [&str; 2]| {
-        pointers.iter().find_map(|pointer| body.pointer(pointer).and_then(Value::as_str))
-    };
-    let moved = match text(["/error/money_moved", "/purchase/money_moved"]) {
-        Some("yes") => MoneyMoved::Yes,
-        Some("maybe") => MoneyMoved::Maybe,
-        _ => MoneyMoved::No,
-    };
-    let error = Error::new(
-        Code::UpstreamTooLarge,
-        format!("the result has {size} bytes, more than the {RESULT_BYTES_MAX} that are shown"),
-    )
-    .money(moved);
-    match text(["/error/purchase_id", "/purchase/id"]).and_then(|id| id.parse().ok()) {
-        Some(id) => error.purchase(&id).recovery(|r| {
-            "It is in the journal; the owner reads it with `haggle purchases show`."
-                .clone_into(&mut r.summary);
-        }),
-        None => error,
-    }
 }
 
 /// A value that an argument would take, by its schema.
@@ -283,7 +207,8 @@ fn example_of(name: &str, schema: &rmcp::model::JsonObject) -> Value {
 
 impl FromContextPart<ToolCallContext<'_, Server>> for Owner {
     fn from_context_part(call: &mut ToolCallContext<'_, Server>) -> Result<Self, ErrorData> {
-        Ok(Self::of_call(&call.service.principal().name, call))
+        let server = call.service;
+        Ok(Self::of_call(&server.principal().name, server.app().page().map(str::to_owned), call))
     }
 }
 
@@ -292,7 +217,9 @@ impl ServerHandler for Server {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
             .enable_resources()
-            .enable_resources_subscribe();
+            .enable_resources_subscribe()
+            .enable_prompts()
+            .enable_completions();
         ServerConfig::new(capabilities.build())
             .with_server_info(
                 Implementation::new("haggle", env!("CARGO_PKG_VERSION")).with_title("Haggle"),
@@ -345,6 +272,30 @@ impl ServerHandler for Server {
         self.resource(&request.uri, is_modern(&context)).await
     }
 
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(prompts::list(is_modern(&context)))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        prompts::get(&request.name, request.arguments.as_ref()).map(Into::into)
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        self.completed(&request).await
+    }
+
     fn accepted_subscription_filter(
         &self,
         requested: &SubscriptionFilter,
@@ -382,39 +333,28 @@ impl ServerHandler for Server {
             let message = self.why_not_offered(&name);
             return Err(ErrorData::invalid_params(message, None));
         }
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let hears = ["croo_", "paegents_"].iter().any(|start| name.starts_with(start));
         if hears || name == "market_wait_events" {
-            self.shared.app.listen();
+            self.app().listen();
         }
         let same = request.arguments.clone().map_or_else(|| json!({}), Value::Object);
-        let call = self.shared.offered.router.call(ToolCallContext::new(self, request, context));
-        let guarded = tokio::time::timeout(CALL_DEADLINE, AssertUnwindSafe(call).catch_unwind());
-        let response = match guarded.await {
-            Ok(Ok(Err(refused))) => match tools::from_protocol_error(&refused) {
-                Some(body) => {
-                    let mut result = CallToolResult::error(Vec::<ContentBlock>::new());
-                    result.structured_content = Some(body);
-                    result.into()
-                }
-                None => return Err(refused),
-            },
-            Ok(Ok(Ok(response))) => response,
-            Ok(Err(_panic)) => self.broken(&name, "failed unexpectedly").into_call_tool_result()?,
-            Err(_elapsed) => self.broken(&name, "took too long").into_call_tool_result()?,
+        let response = match self.check_arguments(&same).await {
+            Ok(()) => self.called(&name, request, context).await?,
+            Err(error) => error.into_call_tool_result()?,
         };
-        Ok(match response {
-            CallToolResponse::Complete(result) => {
-                let result = self.finish(&name, &same, result);
-                let code = result
-                    .structured_content
-                    .as_ref()
-                    .and_then(|body| body.pointer("/error/code").and_then(Value::as_str));
-                self.app().metrics().called(&name, code.unwrap_or("ok"), begun.elapsed());
-                CallToolResponse::Complete(result)
-            }
-            other => other,
-        })
+        let CallToolResponse::Complete(mut result) = response else { return Ok(response) };
+        if let Some(body) = &mut result.structured_content
+            && let Err(error) = self.without_others(body).await
+        {
+            *body = error.to_json();
+            result.is_error = Some(true);
+        }
+        let result = self.finish(&name, &same, result);
+        let code = result.structured_content.as_ref();
+        let code = code.and_then(|body| body.pointer("/error/code")?.as_str());
+        self.app().metrics().called(&name, code.unwrap_or("ok"), begun.elapsed());
+        Ok(CallToolResponse::Complete(result))
     }
 }
 
@@ -424,6 +364,40 @@ fn is_modern(context: &RequestContext<RoleServer>) -> bool {
 }
 
 impl Server {
+    /// Calls a tool, and answers for it where it breaks.
+    async fn called(
+        &self,
+        name: &str,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        // What only reads ends with its caller; anything else sees to that itself.
+        let reads = self.shared.tools.get(name) == Some(&Kind::Read);
+        let gone = if reads { context.ct.clone() } else { CancellationToken::new() };
+        let call = self.shared.offered.router.call(ToolCallContext::new(self, request, context));
+        let guarded = tokio::time::timeout(CALL_DEADLINE, AssertUnwindSafe(call).catch_unwind());
+        let guarded = tokio::select! {
+            guarded = guarded => guarded,
+            () = gone.cancelled() => {
+                let error = Error::new(Code::Cancelled, format!("the call of {name} was cancelled"));
+                return error.into_call_tool_result();
+            }
+        };
+        match guarded {
+            Ok(Ok(Err(refused))) => match tools::from_protocol_error(&refused) {
+                Some(body) => {
+                    let mut result = CallToolResult::error(Vec::<ContentBlock>::new());
+                    result.structured_content = Some(body);
+                    Ok(result.into())
+                }
+                None => Err(refused),
+            },
+            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Err(_panic)) => self.broken(name, "failed unexpectedly").into_call_tool_result(),
+            Err(_elapsed) => self.broken(name, "took too long").into_call_tool_result(),
+        }
+    }
+
     /// Why a tool cannot be called here.
     fn why_not_offered(&self, name: &str) -> String {
         let Some(place) = tools::PLACES.iter().find(|place| place.name == name) else {

@@ -365,12 +365,22 @@ impl Spending {
         };
         let id = purchase.id.clone();
         let running = self.run(&id, Work::Pay { cancelled: owner.cancelled.clone() });
-        let waited = tokio::select! {
-            done = running => done,
-            () = owner.cancelled.cancelled() => Err(self.still_running(&id).await),
-            () = tokio::time::sleep(PAY_TIMEOUT) => Err(self.still_running(&id).await),
-        };
-        Self::finished(waited?).map(Outcome::Done)
+        Self::finished(self.waited(owner, &id, running).await?).map(Outcome::Done)
+    }
+
+    /// Waits for work on a purchase for as long as a caller is kept.
+    async fn waited(
+        &self,
+        owner: &Owner,
+        id: &PurchaseId,
+        running: Running,
+    ) -> Result<Purchase, Error> {
+        let told = owner.telling("paying, and waiting for what was bought", PAY_TIMEOUT, running);
+        tokio::select! {
+            done = told => done,
+            () = owner.cancelled.cancelled() => Err(self.still_running(id).await),
+            () = tokio::time::sleep(PAY_TIMEOUT) => Err(self.still_running(id).await),
+        }
     }
 
     /// Asks the marketplace what became of a purchase. Sends nothing that can move money.

@@ -9,6 +9,7 @@ pub mod leases;
 pub mod mandates;
 pub mod payees;
 pub mod secrets;
+pub mod seen;
 
 use std::{
     fs,

@@ -68,7 +68,7 @@ impl Spending {
     ) -> Result<Purchase, Error> {
         let rail = self.rail(&purchase)?;
         match purchase.state {
-            State::Planned | State::AwaitingApproval => Err(approval_required(&purchase)),
+            State::Planned | State::AwaitingApproval => Err(approval_required(&purchase, None)),
             State::Approved => self.fix(rail, purchase, cancelled).await,
             State::Reserved => self.submit(rail, purchase, cancelled).await,
             State::Submitted | State::Unknown => self.follow_or_resend(rail, purchase).await,

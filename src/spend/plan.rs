@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error},
+    events::Changes,
     ids::PurchaseId,
     journal::{self, Delivery, Fund, Purchase, Rail, State},
     marketplaces::Marketplace,
@@ -135,7 +136,9 @@ impl Spending {
             return Ok(Outcome::Done(purchase));
         }
         self.refuse_if_stopped().await.map_err(|error| error.purchase(&purchase.id))?;
-        if let Some(nonce) = owner.state.clone() {
+        if owner.was_sent() {
+            purchase = self.await_word(owner, purchase).await?;
+        } else if let Some(nonce) = owner.state.clone() {
             purchase = self.hear(owner, purchase, nonce).await?;
         }
         if is_begun(purchase.state) {
@@ -151,7 +154,7 @@ impl Spending {
             Err(denied) => return Err(denied.purchase(&purchase.id)),
         };
         if verdict == Verdict::AskOwner || !owner.can_ask() {
-            return Err(approval_required(&purchase));
+            return self.send_to_page(owner, purchase).await;
         }
         let nonce = hex::encode(random());
         let (asked, about) = (nonce.clone(), purchase.id.clone());
@@ -160,9 +163,61 @@ impl Spending {
         let answer = owner.ask(question, nonce).await;
         match answer.map_err(|e| Error::new(Code::Internal, e.to_string()))? {
             Asked::Later(question) => Ok(Outcome::Ask(question)),
-            Asked::CannotAsk => Err(approval_required(&purchase)),
+            Asked::CannotAsk | Asked::SentToPage => Err(approval_required(&purchase, None)),
             Asked::Yes => self.answer(purchase, true, "client").await.map(Outcome::Done),
             Asked::No => self.deny(purchase).await.map(Outcome::Done),
+        }
+    }
+
+    /// Has the owner answer on their page, where there is one and the client can send them there;
+    /// otherwise it fails with their command.
+    async fn send_to_page(
+        &self,
+        owner: &Owner,
+        purchase: Purchase,
+    ) -> Result<Outcome<Purchase>, Error> {
+        let address = owner.address_of("purchases", purchase.id.as_str());
+        let waits = |purchase: &Purchase| approval_required(purchase, address.as_deref());
+        if !owner.can_be_sent() {
+            return Err(waits(&purchase));
+        }
+        match owner.send_to_page(question(&purchase), purchase.id.as_str()).await {
+            Asked::Later(question) => Ok(Outcome::Ask(question)),
+            Asked::SentToPage => {
+                let purchase = self.await_word(owner, purchase).await?;
+                if purchase.state == State::AwaitingApproval {
+                    return Err(waits(&purchase));
+                }
+                Ok(Outcome::Done(purchase))
+            }
+            Asked::Yes | Asked::No | Asked::CannotAsk => Err(waits(&purchase)),
+        }
+    }
+
+    /// The purchase once the owner has answered, or as it is when they have not in time.
+    async fn await_word(&self, owner: &Owner, purchase: Purchase) -> Result<Purchase, Error> {
+        let mut changes = Changes::of(&self.store);
+        let timeout = owner.word_timeout();
+        let answered = async {
+            loop {
+                let id = purchase.id.clone();
+                let present = self.store.with(move |db| journal::present(db, &id)).await?;
+                if present.state == State::Failed {
+                    return Err(denied(&present));
+                }
+                if present.state != State::AwaitingApproval {
+                    return Ok(Some(present));
+                }
+                tokio::select! {
+                    () = changes.next() => {}
+                    () = owner.cancelled.cancelled() => return Ok(None),
+                }
+            }
+        };
+        let told = owner.telling("waiting for the owner's answer", timeout, answered);
+        match tokio::time::timeout(timeout, told).await {
+            Ok(answered) => Ok(answered?.unwrap_or(purchase)),
+            Err(_) => Ok(purchase),
         }
     }
 

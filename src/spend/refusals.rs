@@ -75,14 +75,16 @@ pub(super) fn question(purchase: &Purchase) -> String {
     )
 }
 
-pub(super) fn approval_required(purchase: &Purchase) -> Error {
+/// `page` is where on their page the owner can answer, too.
+pub(super) fn approval_required(purchase: &Purchase, page: Option<&str>) -> Error {
     let id = &purchase.id;
+    let page = page.map_or_else(String::new, |address| format!(", or at {address}"));
     let fund = purchase.fund.as_ref().map_or_else(String::new, |fund| {
         format!(", {} USD of it straight to the address {}", fund.amount, fund.payee)
     });
     let message = format!(
         "the owner has to agree to up to {} USD for {} from the seller {}{fund}: `haggle approve \
-         {id}` within their terminal, or `haggle deny {id}`",
+         {id}` in their terminal, or `haggle deny {id}`{page}",
         purchase.max_total,
         described(purchase).trim(),
         purchase.seller_id

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Fate, PAY_TIMEOUT, Payment, Spending, Work,
+    Fate, Payment, Spending, Work,
     refusals::{price_changed, unanswered},
     reserve::stopped,
     resume_call,
@@ -38,12 +38,7 @@ impl Spending {
     ) -> Result<Purchase, Error> {
         self.find(id, &owner.principal).await?;
         let running = self.run(id, Work::Renew { cancelled: owner.cancelled.clone() });
-        let waited = tokio::select! {
-            done = running => done,
-            () = owner.cancelled.cancelled() => Err(self.still_running(id).await),
-            () = tokio::time::sleep(PAY_TIMEOUT) => Err(self.still_running(id).await),
-        };
-        Self::finished(waited?)
+        Self::finished(self.waited(owner, id, running).await?)
     }
 
     /// The work of [`Self::renew`], while no other process has the purchase.

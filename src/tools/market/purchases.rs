@@ -14,7 +14,7 @@ use crate::{
     owner::Owner,
     recovery::NextCall,
     server::Server,
-    spend::{anew, resume_call},
+    spend::{PAY_TIMEOUT, anew, resume_call},
     tools::{Args, Reply, input, output},
 };
 
@@ -163,7 +163,9 @@ impl Server {
         let app = self.app();
         // A sandbox that is gone is told by what follows, with what is known of the money.
         let _ = app.refresh_clock().await;
-        let purchase = app.spending().check(&args.purchase_id, &owner.principal).await?;
+        let asked = app.spending().check(&args.purchase_id, &owner.principal);
+        let what = "asking the marketplace";
+        let purchase = owner.telling(what, PAY_TIMEOUT, asked).await?;
         let next = next_of(&purchase).or_else(|| anew(&purchase)).into_iter().collect();
         let view = CheckView {
             purchase: PurchaseView::from(&purchase),
