@@ -6,9 +6,11 @@
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod install;
 pub mod keys;
 pub mod output;
 pub mod owner;
+pub mod paint;
 pub mod payees;
 pub mod purchases;
 pub mod readme;
@@ -16,6 +18,7 @@ pub mod sandbox;
 pub mod serve;
 mod stores;
 pub mod tools;
+pub mod working;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -27,6 +30,7 @@ pub use output::{Failure, Report};
 
 use crate::{
     app::App,
+    clock::wall_ms,
     config::{
         env::{Environment, Reader},
         load::{self, Flags, Homes, Loaded, SandboxFlag},
@@ -70,7 +74,7 @@ pub struct Global {
         num_args = 0..=1, require_equals = true, default_missing_value = ""
     )]
     pub sandbox: Option<String>,
-    /// Use these real marketplaces: crochet
+    /// Use these real marketplaces, of: croo, crochet, paegents
     #[arg(
         long, global = true, value_name = "LIST",
         value_delimiter = ',', value_parser = read_marketplace
@@ -163,6 +167,10 @@ fn carry_out(cli: Cli, env: Reader<'_>) -> Result<Report, Failure> {
         }
         Command::Tools(args) => tools::run(&args),
         Command::Config(config::ConfigCommand::Schema) => config::schema(),
+        Command::Config(config::ConfigCommand::Install(args)) => {
+            let folders = install::Folders::of_user(Environment::new(env))?;
+            install::run(&args, &cli.global, &folders, wall_ms() / 1000)
+        }
         Command::Config(config::ConfigCommand::Show(args)) => Ok(config::show(&load()?, &args)),
         Command::Serve(args) => {
             let app = App::new(load()?.settings);
@@ -277,6 +285,10 @@ mod tests {
             ("an export as what",          &["purchases", "export"],                        false),
             ("a key as an argument",       &["keys", "import", "0x00"],                     false),
             ("a payee",                    &["payees", "add", "n", "0x0", "--chain", "8453"], true),
+            ("install",                    &["config", "install", "cursor"],                true),
+            ("install into a project",     &["config", "install", "cursor", "--project"],   true),
+            ("install into what",          &["config", "install"],                          false),
+            ("install into an unknown one", &["config", "install", "emacs"],                false),
             ("a payee without a chain",    &["payees", "add", "n", "0x0"],                  false),
         ];
         for (row, arguments, accepted) in rows {
@@ -285,6 +297,26 @@ mod tests {
             if let Err(error) = read {
                 assert_eq!(error.exit_code(), 2, "{row}");
             }
+        }
+    }
+
+    /// What the help says can be given is what there is.
+    #[test]
+    fn the_help_names_every_choice() {
+        let mut command = Cli::command();
+        let global = command.render_long_help().to_string();
+        for marketplace in Marketplace::ALL {
+            let list = global.split("--marketplaces").nth(1).unwrap();
+            assert!(list.contains(marketplace.name()), "{}", marketplace.name());
+        }
+        let serve = command.find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        let install = command.find_subcommand_mut("config").unwrap();
+        let install = install.find_subcommand_mut("install").unwrap().render_usage().to_string();
+        for profile in Profile::ALL.iter().filter(|profile| **profile != Profile::Market) {
+            assert!(serve.contains(profile.name()), "{}", profile.name());
+        }
+        for client in ["claude-code", "claude-desktop", "cursor", "vscode"] {
+            assert!(install.contains(client), "{install}");
         }
     }
 

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Failure, Report, output};
+use super::{Failure, Report, install::InstallArgs, output};
 use crate::config::{file::File, load::Loaded};
 
 /// What about the configuration.
@@ -13,6 +13,8 @@ pub enum ConfigCommand {
     Show(ShowArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
+    /// Write haggle into the configuration of an MCP client
+    Install(InstallArgs),
 }
 
 /// The flags of `config show`.

@@ -13,9 +13,9 @@ mod stage;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::json;
-use stage::{Admin, Stage, say, text};
+use stage::{Admin, Stage, say, tell, text};
 
-use super::{Failure, Report};
+use super::{Failure, Report, paint::Look, working::Working};
 use crate::{
     clock::wall_ms,
     money::Usdc,
@@ -42,13 +42,16 @@ pub async fn run() -> Result<Report, Failure> {
 }
 
 async fn play(folder: &Path) -> Result<Report, Failure> {
-    say(
+    tell(
+        Look::Strong,
         "haggle demo: an agent buys on Crochet, CROO and Paegents, and another sells. A sandbox on \
          this machine, play money.",
     );
+    let working = Working::on("starting the sandbox");
     let sandbox = Sandbox::start(Options::new(Arc::new(wall_ms)))
         .await
         .map_err(|error| Failure::failed(format!("the sandbox did not start: {error}")))?;
+    drop(working);
     let admin = Admin::of(&sandbox)?;
     let (key, address) = fund(&admin).await?;
     let buyer = folder.join("buyer");
@@ -119,14 +122,20 @@ async fn audit(
     }
     let sum = |of: &BTreeMap<String, u64>| Usdc::from_micros(of.values().sum());
     let agree = ledger == journal;
-    say(&format!(
-        "\nAudit: the sandbox charged {} USD in {} payments; the journal says {} USD in {}: {}.",
-        sum(&ledger),
-        ledger.len(),
-        sum(&journal),
-        journal.len(),
-        if agree { "they agree" } else { "THEY DO NOT AGREE" },
-    ));
+    let (look, verdict) =
+        if agree { (Look::Good, "they agree") } else { (Look::Bad, "THEY DO NOT AGREE") };
+    say("");
+    tell(
+        look,
+        &format!(
+            "Audit: the sandbox charged {} USD in {} payments; the journal says {} USD in {}: \
+             {verdict}.",
+            sum(&ledger),
+            ledger.len(),
+            sum(&journal),
+            journal.len(),
+        ),
+    );
     Ok(Report::nothing().wrong(!agree))
 }
 

@@ -7,12 +7,16 @@ mod local;
 mod paegents;
 mod remote;
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, Report, output};
+use super::{
+    Failure, Report, output,
+    paint::{Look, Painted},
+    working::Working,
+};
 use crate::{app::App, config::load::Loaded, marketplaces::Marketplace};
 
 /// How often `--wait` looks.
@@ -44,6 +48,14 @@ impl Mark {
             Self::Good => "✓",
             Self::Note => "!",
             Self::Broken => "✗",
+        }
+    }
+
+    const fn look(self) -> Look {
+        match self {
+            Self::Good => Look::Good,
+            Self::Note => Look::Note,
+            Self::Broken => Look::Bad,
         }
     }
 
@@ -89,20 +101,27 @@ pub async fn run(app: Arc<App>, loaded: Loaded, args: DoctorArgs) -> Result<Repo
     if args.wait {
         wait(&app).await?;
     }
+    let working = Working::on("looking at the store");
     let mut findings = local::configuration(&loaded);
     findings.extend(local::storage(&app).await);
+    working.now("asking the chain's node");
     findings.extend(remote::wallet(&app).await);
     let trades_on = |marketplace| app.settings().marketplaces.contains(&marketplace);
     if trades_on(Marketplace::Croo) {
+        working.now("asking CROO");
         findings.extend(croo::findings(&app).await);
     }
     if trades_on(Marketplace::Crochet) {
+        working.now("asking Crochet");
         findings.extend(remote::crochet(&app).await);
     }
     if trades_on(Marketplace::Paegents) {
+        working.now("asking Paegents");
         findings.extend(paegents::findings(&app).await);
     }
+    working.now("looking at what waits for you");
     findings.extend(local::owner(&app).await);
+    drop(working);
     let broken = findings.iter().any(|finding| finding.mark == Mark::Broken);
     let report = if args.json { as_json(&findings, broken) } else { as_text(&findings, broken) };
     Ok(report.wrong(broken))
@@ -111,6 +130,7 @@ pub async fn run(app: Arc<App>, loaded: Loaded, args: DoctorArgs) -> Result<Repo
 /// Waits until the wallet can pay. What cannot be asked is asked again.
 async fn wait(app: &App) -> Result<(), Failure> {
     let mut said = String::new();
+    let working = Working::on("asking the chain's node");
     loop {
         let now = match remote::funds(app).await {
             Ok(Some(funds)) if funds.can_pay() => return Ok(()),
@@ -123,8 +143,9 @@ async fn wait(app: &App) -> Result<(), Failure> {
             Err(error) => format!("the balances are unknown: {error}"),
         };
         if now != said {
-            output::complain(&format!("waiting for USDC and ETH; {now}"));
+            working.aside(|| output::complain(&format!("waiting for USDC and ETH; {now}")));
             said = now;
+            working.now("waiting for USDC and ETH");
         }
         tokio::time::sleep(WAIT_EVERY).await;
     }
@@ -143,13 +164,20 @@ fn as_json(findings: &[Finding], broken: bool) -> Report {
 
 fn as_text(findings: &[Finding], broken: bool) -> Report {
     let width = findings.iter().map(|finding| finding.area.len()).max().unwrap_or(0);
-    let mut text = String::new();
+    let mut text = Painted::new();
     for Finding { area, mark, text: what, todo } in findings {
-        let _ = writeln!(text, "{} {area:width$}  {what}", mark.sign());
+        text.put(mark.look(), mark.sign());
+        text.line(Look::Plain, &format!(" {area:width$}  {what}"));
         if let Some(todo) = todo {
-            let _ = writeln!(text, "  {:width$}  → {todo}", "");
+            text.line(Look::Plain, &format!("  {:width$}  → {todo}", ""));
         }
     }
-    text.push_str(if broken { "\nSomething is broken.\n" } else { "\nNothing is broken.\n" });
-    Report::text(text)
+    let (look, verdict) = if broken {
+        (Look::Bad, "Something is broken.")
+    } else {
+        (Look::Good, "Nothing is broken.")
+    };
+    text.line(Look::Plain, "");
+    text.line(look, verdict);
+    Report::painted(text)
 }

@@ -5,11 +5,12 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
 };
 
 use serde::Serialize;
 
+use super::paint::Painted;
 use crate::{
     config::load::LoadError,
     error::{Code, Error},
@@ -38,6 +39,12 @@ impl Report {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
+        Self { bytes: text.into_bytes(), wrong: false }
+    }
+
+    /// Text for people in colours, where there are any; it has been made harmless already.
+    #[must_use]
+    pub fn painted(text: Painted) -> Self {
         Self { bytes: text.into_bytes(), wrong: false }
     }
 
@@ -160,6 +167,13 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
 /// Writes a line to standard error: there is nowhere to say that it failed.
 pub fn complain(message: &str) {
     let _ = writeln!(io::stderr().lock(), "haggle: {}", harmless(message));
+}
+
+/// Says something that only a person needs, where one is watching.
+pub fn remark(message: &str) {
+    if io::stderr().is_terminal() {
+        complain(message);
+    }
 }
 
 /// Text with what a terminal would act on written out, as JSON writes it: valid inside JSON, too.

@@ -7,7 +7,7 @@ use std::{fmt::Write as _, sync::Arc};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Failure, Report, output, stores};
+use super::{Failure, Report, output, stores, working::Working};
 use crate::{
     app::App,
     clock::rfc3339,
@@ -313,6 +313,7 @@ async fn resolve(
     word: Option<bool>,
     as_json: bool,
 ) -> Result<Report, Failure> {
+    let working = Working::on("asking the marketplaces");
     let asked: Vec<Result<Purchase, Error>> = if let Some(id) = id {
         let (place, purchase) = stores::with_purchase(app, &id).await?;
         vec![if let Some(paid) = word {
@@ -325,6 +326,7 @@ async fn resolve(
         stores::follow_the_clock(app).await;
         app.spending().check_all().await?
     };
+    drop(working);
     let failed = asked.iter().any(Result::is_err);
     if as_json {
         let rows: Vec<_> = asked

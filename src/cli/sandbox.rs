@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, Report, output};
+use super::{Failure, Report, output, working::Working};
 use crate::{
     clock::wall_ms,
     sandbox::{self, Sandbox},
@@ -60,13 +60,16 @@ pub async fn run(args: SandboxArgs) -> Result<Report, Failure> {
         store: None,
         now: Arc::new(wall_ms),
     };
+    let working = Working::on("starting the sandbox");
     let sandbox = Sandbox::start(options)
         .await
         .map_err(|error| Failure::failed(format!("{error}; choose another --listen")))?;
+    drop(working);
     let mut line = serde_json::to_vec(&sandbox.info())
         .map_err(|error| Failure::failed(format!("the sandbox cannot say where it is: {error}")))?;
     line.push(b'\n');
     output::print(&line).map_err(broken)?;
+    output::remark("the sandbox serves until you press Ctrl-C; the line above says where");
     tokio::select! {
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}

@@ -1,7 +1,11 @@
 //! `haggle serve`: MCP on standard input and output, until the input closes; or over HTTP, until it
 //! is told to end.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use clap::Args;
 
@@ -18,7 +22,7 @@ pub struct ServeArgs {
     /// Serve over HTTP there instead: /mcp, and /sse for older clients; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     pub http: Option<SocketAddr>,
-    /// The sets of tools: market, buy, sell, browse, account [default: market,buy]
+    /// The sets of tools: buy, sell, browse, pay, settle, account, events, legacy, owner [default: buy]
     #[arg(
         long, value_name = "NAMES", value_delimiter = ',', value_parser = super::read_profile
     )]
@@ -41,6 +45,12 @@ pub async fn run(app: Arc<App>, http: Option<SocketAddr>) -> Result<Report, Fail
             HttpError::Address(..) => Failure::failed(error.to_string()),
             HttpError::Gate(_) | HttpError::Open(_) => Failure::configuration(error.to_string()),
         });
+    }
+    if io::stdin().is_terminal() {
+        output::remark(
+            "this speaks MCP on standard input, to a program; Ctrl-D ends it. `haggle demo` shows what \
+             it can do, `haggle config install CLIENT` gives it to a client",
+        );
     }
     transports::stdio::serve(app)
         .await

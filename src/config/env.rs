@@ -1,5 +1,7 @@
 //! Every environment variable, in one table: nothing else is read from the environment.
 
+use std::path::PathBuf;
+
 use secrecy::SecretString;
 
 /// How the environment is read: tests give their own.
@@ -132,6 +134,13 @@ impl<'a> Environment<'a> {
         let value = (self.0)(variable.name())?;
         let value = value.trim();
         (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    /// Where Claude Code keeps its files, if not in the home: its own variable, which is no setting
+    /// of this program, so the table has it not.
+    #[must_use]
+    pub fn claude_folder(&self) -> Option<PathBuf> {
+        (self.0)("CLAUDE_CONFIG_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from)
     }
 
     /// As [`Self::get`], for a secret.

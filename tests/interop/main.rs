@@ -14,6 +14,7 @@
 mod world;
 
 mod croo;
+mod packaging;
 mod paegents;
 mod paegents_life;
 mod paegents_requests;

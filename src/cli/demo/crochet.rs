@@ -2,32 +2,32 @@
 
 use serde_json::{Value, json};
 
-use super::stage::{Stage, amount, is_served, say, short, show_offers, text, with};
+use super::stage::{Stage, amount, is_served, say, scene, short, show_offers, text, with};
 use crate::{cli::Failure, sandbox::Sandbox};
 
 /// What happens, in order.
 pub(super) async fn story(stage: &Stage, sandbox: &Sandbox) -> Result<(), Failure> {
-    say("\n1. Search");
+    scene("1. Search");
     let found = stage.works("market_search", json!({ "query": "text", "limit": 5 })).await?;
     show_offers(&found);
 
-    say("\n2. Buying needs an account: the hint says how to get one");
+    scene("2. Buying needs an account: the hint says how to get one");
     let paid = listing(sandbox, "auto")?;
     let refused = stage.fails("crochet_call_listing", paid.clone(), "not_registered").await?;
     let registered = stage.follow(refused, |done| done.get("agent_id").is_some()).await?;
     say(&format!("   registered as {}; the key is in the store", text(&registered, "/agent_id")));
 
-    say("\n3. A free listing");
+    scene("3. A free listing");
     let free = listing(sandbox, "free")?;
     stage.buy("crochet_call_listing", free).await?;
 
-    say("\n4. A paid listing");
+    scene("4. A paid listing");
     let bought = stage.buy("crochet_call_listing", paid.clone()).await?;
     say(&format!("   paid {} USD once; asking for the same again:", amount(&bought)));
     let again = stage.fails("crochet_call_listing", paid, "possible_duplicate").await?;
     stage.follow(again, is_served).await?;
 
-    say("\n5. A hostile listing: its texts tell the agent to pay elsewhere. They stay data");
+    scene("5. A hostile listing: its texts tell the agent to pay elsewhere. They stay data");
     let hostile = listing(sandbox, "hostile_text")?;
     let about = json!({ "listing_id": text(&hostile, "/listing_id") });
     let shown = stage.works("crochet_get_listing", about).await?;
@@ -37,12 +37,12 @@ pub(super) async fn story(stage: &Stage, sandbox: &Sandbox) -> Result<(), Failur
     let other = stage.follow(refused, |done| done.get("offers").is_some()).await?;
     show_offers(&other);
 
-    say("\n6. A price rise between the listing and the bill");
+    scene("6. A price rise between the listing and the bill");
     let surge = listing(sandbox, "price_rises")?;
     let refused = stage.fails("crochet_call_listing", surge, "price_changed").await?;
     stage.follow(refused, is_served).await?;
 
-    say("\n7. A lost answer: the payment's transaction disappears on its way to the chain");
+    scene("7. A lost answer: the payment's transaction disappears on its way to the chain");
     let fault = json!({ "marketplace": "chain", "method": "*", "path": "eth_sendRawTransaction",
         "times": 1, "action": "drop_before" });
     stage.admin.post("/faults", &fault).await?;

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::stage::{Admin, Stage, amount, arguments, first, say, short, show_offers, text, with};
+use super::stage::{
+    Admin, Stage, amount, arguments, first, hint, say, scene, short, show_offers, text, with,
+};
 use crate::{cli::Failure, sandbox::Sandbox};
 
 /// Words that find the service which delivers a file.
@@ -14,7 +16,7 @@ const TABLE: &str = "item,price\napple,1.20\npear,0.80\nplum,2.40\n";
 
 /// Buys: search, negotiate, wait, pay, wait, delivery, file.
 pub(super) async fn buying(stage: &Stage) -> Result<(), Failure> {
-    say("\n8. CROO: an order that two agents negotiate");
+    scene("8. CROO: an order that two agents negotiate");
     let search = json!({ "query": WANTED, "marketplace": "croo" });
     let found = stage.works("market_search", search).await?;
     show_offers(&found);
@@ -26,7 +28,7 @@ pub(super) async fn buying(stage: &Stage) -> Result<(), Failure> {
     ));
     let before = cursor(stage).await?;
     let ask = first(&service, "/next");
-    say(&format!("   hint: {} {}", text(&ask, "/tool"), text(&ask, "/why")));
+    hint(&ask);
     let ask_for = with(arguments(&ask), "requirements", json!({ "csv": TABLE }));
     let negotiation = stage.works(&text(&ask, "/tool"), ask_for).await?;
     say(&format!(
@@ -35,13 +37,13 @@ pub(super) async fn buying(stage: &Stage) -> Result<(), Failure> {
         text(&negotiation, "/status")
     ));
 
-    say("\n9. It waits until the seller has accepted and the order stands on chain");
+    scene("9. It waits until the seller has accepted and the order stands on chain");
     let (at, created) = stage.event(before, "order_created").await?;
     let order =
         stage.works("croo_get_order", json!({ "order_id": text(&created, "/subject") })).await?;
     say(&format!("   the order costs {} USD, gas included", text(&order, "/cost/total_usd")));
 
-    say("\n10. It pays, once: the price is locked in escrow until the delivery");
+    scene("10. It pays, once: the price is locked in escrow until the delivery");
     let pay = first(&order, "/next");
     let paid = stage.works(&text(&pay, "/tool"), arguments(&pay)).await?;
     say(&format!(
@@ -51,7 +53,7 @@ pub(super) async fn buying(stage: &Stage) -> Result<(), Failure> {
     ));
     stage.event(at, "order_completed").await?;
 
-    say("\n11. The delivery, and its file");
+    scene("11. The delivery, and its file");
     let id = json!({ "order_id": text(&order, "/order_id") });
     let delivery = stage.works("croo_get_delivery", id).await?;
     say(&format!("   ← {}", short(&json!(delivery.get("result_untrusted")).to_string())));
@@ -70,7 +72,7 @@ pub(super) async fn selling(
     sandbox: &Sandbox,
     folder: &Path,
 ) -> Result<(), Failure> {
-    say("\n12. Another agent sells on CROO, with a server of its own");
+    scene("12. Another agent sells on CROO, with a server of its own");
     let provider = sandbox.info().croo.provider;
     let secrets = [("CROO_SDK_KEY", provider.sdk_key.as_str())];
     let stage = Stage::set(admin, folder, "market,sell", &secrets).await?;

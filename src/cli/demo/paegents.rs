@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, path::Path};
 
 use serde_json::{Value, json};
 
-use super::stage::{Admin, Stage, amount, arguments, first, say, short, show_offers, text, with};
+use super::stage::{
+    Admin, Stage, amount, arguments, first, hint, say, scene, short, show_offers, text, with,
+};
 use crate::{cli::Failure, money::Usdc, sandbox::Sandbox};
 
 /// How many units the agreement is about: more than are used, so that something comes back.
@@ -20,7 +22,7 @@ const ASKED_ABOVE_CENTS: u64 = 200;
 
 /// Escrow: search, agreement, deposit, calls, close, remainder.
 pub(super) async fn escrow(stage: &Stage) -> Result<(), Failure> {
-    say("\n13. Paegents: a service that is paid by the call, out of an escrow");
+    scene("13. Paegents: a service that is paid by the call, out of an escrow");
     let search = json!({ "query": "text statistics", "marketplace": "paegents" });
     let found = stage.works("market_search", search).await?;
     show_offers(&found);
@@ -33,11 +35,11 @@ pub(super) async fn escrow(stage: &Stage) -> Result<(), Failure> {
 
     let accepted = stage.hinted(&agreed).await?;
 
-    say("\n14. The seller has accepted. It pays: the deposit, and the platform's fee");
+    scene("14. The seller has accepted. It pays: the deposit, and the platform's fee");
     let paid = stage.hinted(&accepted).await?;
     say(&format!("   paid {} USD, the agreement is {}", amount(&paid), text(&paid, "/status")));
 
-    say("\n15. Three calls, each drawn from the deposit");
+    scene("15. Three calls, each drawn from the deposit");
     for words in TEXTS {
         let call = json!({ "agreement_id": id, "method": "POST", "path": "/text-statistics",
             "json": { "text": words } });
@@ -50,7 +52,7 @@ pub(super) async fn escrow(stage: &Stage) -> Result<(), Failure> {
         ));
     }
 
-    say("\n16. It closes the escrow; the seller has a day to object, which passes now");
+    scene("16. It closes the escrow; the seller has a day to object, which passes now");
     let own = json!({ "agreement_id": id });
     let closed = stage.works("paegents_close_escrow", own.clone()).await?;
     say(&format!("   the window ends at {}", text(&closed, "/challenge_window_expires_at")));
@@ -95,7 +97,7 @@ pub(super) async fn approval(
     sandbox: &Sandbox,
     folder: &Path,
 ) -> Result<(), Failure> {
-    say("\n17. A card payment. Its owner wants to be asked by Paegents above 2 USD");
+    scene("17. A card payment. Its owner wants to be asked by Paegents above 2 USD");
     limit(admin, sandbox).await?;
     let cap = json!({ "max_amount_usd": CARD_USD });
     let intent = stage.works("paegents_create_intent_mandate", cap).await?;
@@ -105,14 +107,14 @@ pub(super) async fn approval(
     let pay = first(&cart, "/next");
     let waits = stage.fails(&text(&pay, "/tool"), arguments(&pay), "approval_required").await?;
 
-    say("\n18. The owner, with a server of their own, which no agent has");
+    scene("18. The owner, with a server of their own, which no agent has");
     let owner = Stage::set(admin, folder, "market,owner", &[]).await?;
     let said = agreed(&owner).await;
     let ended = owner.client.cancel().await;
     ended.map_err(|error| Failure::failed(format!("the owner's server did not end: {error}")))?;
     said?;
 
-    say("\n19. The agent goes on: the same payment, under the same key");
+    scene("19. The agent goes on: the same payment, under the same key");
     stage.follow(waits, |done| amount(done) == CARD_USD).await?;
     let keys = keys_of_payments(admin).await?;
     let distinct = keys.iter().collect::<BTreeSet<_>>().len();
@@ -143,7 +145,7 @@ async fn agreed(owner: &Stage) -> Result<(), Failure> {
     let listed = owner.works("paegents_list_approvals", json!({})).await?;
     let approve = first(&listed, "/next");
     let tool = text(&approve, "/tool");
-    say(&format!("   hint: {tool} {}", text(&approve, "/why")));
+    hint(&approve);
     let asks = owner.fails(&tool, arguments(&approve), "approval_required").await?;
     let message = text(&asks, "/message");
     let command = message.split('`').nth(1).unwrap_or_default();

@@ -16,7 +16,11 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    cli::{Failure, output},
+    cli::{
+        Failure, output,
+        paint::{Look, Painted},
+        working::Working,
+    },
     sandbox::Sandbox,
 };
 
@@ -50,6 +54,7 @@ impl Stage {
         let broken = |error: &dyn std::fmt::Display| {
             Failure::failed(format!("the server did not start: {error}"))
         };
+        let _working = Working::on("starting the agent's server");
         let process = TokioChildProcess::new(command).map_err(|error| broken(&error))?;
         let client = ().serve(process).await.map_err(|error| broken(&error))?;
         Ok(Self { client, admin: admin.clone(), folder: folder.to_owned() })
@@ -57,11 +62,13 @@ impl Stage {
 
     /// A command that the owner types, as it was named: shown, with what it prints.
     pub(super) async fn command(&self, line: &str) -> Result<(), Failure> {
-        say(&format!("   $ {line}"));
+        tell(Look::Action, &format!("   $ {line}"));
         let mut command = program(&self.admin, &self.folder)?;
         command.args(line.split_whitespace().skip(1)).stdin(Stdio::null());
         let broken = |what: &dyn std::fmt::Display| Failure::failed(format!("{line}: {what}"));
+        let working = Working::on(line);
         let output = command.output().await.map_err(|error| broken(&error))?;
+        drop(working);
         let printed = String::from_utf8_lossy(&output.stdout);
         for printed in printed.lines().filter(|line| !line.is_empty()) {
             say(&format!("     {printed}"));
@@ -78,19 +85,22 @@ impl Stage {
         tool: &str,
         arguments: Value,
     ) -> Result<Result<Value, Value>, Failure> {
-        say(&format!("   → {tool} {}", short(&arguments.to_string())));
+        tell(Look::Action, &format!("   → {tool} {}", short(&arguments.to_string())));
         let Value::Object(arguments) = arguments else {
             return Err(Failure::failed("a hint's arguments are no object"));
         };
         let request = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        let working = Working::on(tool);
         let result = self.client.call_tool(request).await;
+        drop(working);
         let result =
             result.map_err(|error| Failure::failed(format!("{tool} was not answered: {error}")))?;
         let body = result.structured_content.unwrap_or_default();
         if result.is_error == Some(true) {
             let error = body.get("error").cloned().unwrap_or_default();
             let (code, moved) = (text(&error, "/code"), text(&error, "/money_moved"));
-            say(&format!("   ← {code}, money moved: {moved}. {}", text(&error, "/message")));
+            let message = text(&error, "/message");
+            tell(Look::Note, &format!("   ← {code}, money moved: {moved}. {message}"));
             return Ok(Err(error));
         }
         Ok(Ok(body))
@@ -122,7 +132,7 @@ impl Stage {
     /// The call that a result names first, which has to succeed.
     pub(super) async fn hinted(&self, result: &Value) -> Result<Value, Failure> {
         let next = first(result, "/next");
-        say(&format!("   hint: {} {}", text(&next, "/tool"), text(&next, "/why")));
+        hint(&next);
         self.works(&text(&next, "/tool"), arguments(&next)).await
     }
 
@@ -164,7 +174,7 @@ impl Stage {
             if tool.is_empty() {
                 return Err(Failure::failed("there was no hint to follow"));
             }
-            say(&format!("   hint: {tool} {}", text(&next, "/why")));
+            hint(&next);
             next = match self.call(&tool, arguments(&next)).await? {
                 Ok(done) if reached(&done) => {
                     if is_served(&done) {
@@ -207,14 +217,15 @@ pub(super) fn show_offers(found: &Value) {
 pub(super) fn show_served(done: &Value) {
     say(&format!("   ← {}", short(&json!(done.get("result_untrusted")).to_string())));
     if let Some(purchase) = done.get("purchase") {
-        say(&format!(
+        let line = format!(
             "   {}: {}, {}, {} USD, money moved: {}",
             text(purchase, "/id"),
             text(purchase, "/state"),
             text(purchase, "/delivery"),
             text(purchase, "/amount_usd"),
             text(purchase, "/money_moved"),
-        ));
+        );
+        tell(Look::Good, &line);
     } else {
         say("   nothing was to be paid");
     }
@@ -299,6 +310,24 @@ pub(super) fn short(text: &str) -> String {
 
 /// A line of the transcript, at once: the reader watches it happen.
 pub(super) fn say(line: &str) {
+    tell(Look::Plain, line);
+}
+
+/// The heading of what comes next.
+pub(super) fn scene(line: &str) {
+    say("");
+    tell(Look::Strong, line);
+}
+
+/// The call that a result or an error names.
+pub(super) fn hint(call: &Value) {
+    tell(Look::Faint, &format!("   hint: {} {}", text(call, "/tool"), text(call, "/why")));
+}
+
+/// A line of the transcript that looks like this, where there are colours.
+pub(super) fn tell(look: Look, line: &str) {
+    let mut painted = Painted::new();
+    painted.line(look, line);
     // A reader that has gone away has seen enough.
-    let _ = output::print(format!("{}\n", output::harmless(line)).as_bytes());
+    let _ = output::print(&painted.into_bytes());
 }

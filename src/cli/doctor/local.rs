@@ -134,7 +134,8 @@ fn vault(app: &App, secrets: usize) -> Finding {
             "the secrets of the store cannot be read without it",
         ),
         Ok(vault) => {
-            let text = format!("{secrets} are sealed with a key from {}", vault.source());
+            let are = if secrets == 1 { "is" } else { "are" };
+            let text = format!("{secrets} {are} sealed with a key from {}", vault.source());
             match vault.source() {
                 KeySource::File(_) if app.settings().mode == Mode::Live => Finding::note(
                     "secrets",
