@@ -4,6 +4,7 @@
 //! that, here alone: 0 done, 1 failed, 2 wrong usage, 3 configuration, 4 store.
 
 pub mod config;
+pub mod credentials;
 pub mod demo;
 pub mod doctor;
 pub mod install;
@@ -14,6 +15,7 @@ pub mod paint;
 pub mod payees;
 pub mod purchases;
 pub mod readme;
+mod replace;
 pub mod sandbox;
 pub mod serve;
 mod stores;
@@ -172,6 +174,15 @@ fn carry_out(cli: Cli, env: Reader<'_>) -> Result<Report, Failure> {
             install::run(&args, &cli.global, &folders, wall_ms() / 1000)
         }
         Command::Config(config::ConfigCommand::Show(args)) => Ok(config::show(&load()?, &args)),
+        Command::Config(config::ConfigCommand::AddClient(args)) => {
+            credentials::add_client(&load()?, &args)
+        }
+        Command::Config(config::ConfigCommand::RemoveClient(args)) => {
+            credentials::remove_client(&load()?, &args)
+        }
+        Command::Config(config::ConfigCommand::OwnerKey(args)) => {
+            credentials::owner_key(&load()?, &args)
+        }
         Command::Serve(args) => {
             let app = App::new(load()?.settings);
             // One client is served best by one thread; many are not.

@@ -3,7 +3,12 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Failure, Report, install::InstallArgs, output};
+use super::{
+    Failure, Report,
+    credentials::{AddClientArgs, OwnerKeyArgs, RemoveClientArgs},
+    install::InstallArgs,
+    output,
+};
 use crate::config::{file::File, load::Loaded};
 
 /// What about the configuration.
@@ -13,6 +18,12 @@ pub enum ConfigCommand {
     Show(ShowArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
+    /// Give a client of the HTTP server a token
+    AddClient(AddClientArgs),
+    /// Take it back
+    RemoveClient(RemoveClientArgs),
+    /// Make the key of your page at /owner
+    OwnerKey(OwnerKeyArgs),
     /// Write haggle into the configuration of an MCP client
     Install(InstallArgs),
 }

@@ -5,7 +5,6 @@
 
 mod clients;
 mod edit;
-mod replace;
 
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
@@ -24,8 +23,9 @@ use edit::{Edited, edit};
 use super::{
     Failure, Global, Report, output,
     paint::{Look, Painted},
+    replace,
 };
-use crate::{clock::rfc3339, marketplaces::may_be_reached, profile::Profile};
+use crate::{marketplaces::may_be_reached, profile::Profile};
 
 /// Characters in the longest name of a server.
 const NAME_CHARS_MAX: usize = 64;
@@ -296,7 +296,7 @@ impl Task<'_> {
                 "{file} has been changed in the meantime, and not by this: look again"
             )));
         }
-        let stamp: String = rfc3339(now).chars().filter(char::is_ascii_digit).collect();
+        let stamp = replace::stamp(now);
         let copy = turn.replace(text.as_deref(), &edited.text, &stamp).map_err(failed)?;
         let outcome = match (&edited.before, &edited.after) {
             (None, _) => "added",

@@ -165,6 +165,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// How much is logged.
     pub log: LevelFilter,
+    /// The configuration file, whether there is one or not.
+    pub config_file: PathBuf,
     /// Every setting, in the order of the file.
     pub entries: Vec<Entry>,
 }
@@ -187,7 +189,8 @@ const CREDENTIALS: &[(Variable, Marketplace)] = &[
 /// [`LoadError`].
 pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded, LoadError> {
     let mut pick = Picker { env, entries: Vec::new(), has_account: None };
-    let (file, folder) = pick.file(flags, homes)?;
+    let (file, config_file) = pick.file(flags, homes)?;
+    let folder = config_file.parent().unwrap_or_else(|| Path::new("")).to_owned();
     let beside = |path: PathBuf| folder.join(path);
     let data_dir = pick.path(
         "data_dir",
@@ -251,7 +254,7 @@ pub fn load(flags: &Flags, env: Environment<'_>, homes: &Homes) -> Result<Loaded
         http,
         clients,
     };
-    Ok(Loaded { settings, log, entries: pick.entries })
+    Ok(Loaded { settings, log, config_file, entries: pick.entries })
 }
 
 /// Which secrets are loaded.
@@ -342,25 +345,24 @@ impl Picker<'_> {
         None
     }
 
-    /// The configuration file, and the folder that its paths start from.
+    /// The configuration, and the file that it is from, or would be.
     fn file(&mut self, flags: &Flags, homes: &Homes) -> Result<(File, PathBuf), LoadError> {
         let flag = flags.config.clone().map(|path| (path, Origin::Flag("--config")));
         let named = self.path("config", flag, Variable::Config, None);
         let origin = self.entries.last().map_or(Origin::Default, |entry| entry.origin.clone());
         let path = named.clone().unwrap_or_else(|| homes.config.join("haggle/config.toml"));
-        let folder = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
         match (File::read(&path)?, named) {
             (Some(file), named) => {
                 if named.is_none() {
                     self.note("config", path.display(), Origin::Default);
                 }
-                Ok((file, folder))
+                Ok((file, path))
             }
             (None, Some(path)) => Err(LoadError::ConfigMissing { path, origin }),
             (None, None) => {
                 let none = format!("{} (there is none)", path.display());
                 self.note("config", none, Origin::Default);
-                Ok((File::default(), folder))
+                Ok((File::default(), path))
             }
         }
     }

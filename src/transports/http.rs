@@ -9,6 +9,7 @@ mod gate;
 mod legacy;
 mod listen;
 mod tenant;
+mod webhooks;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -233,7 +234,7 @@ pub fn service(app: &Arc<App>) -> Service<Server> {
             let app = looked.clone();
             Box::pin(async move { app.store().with(|_| Ok(())).await.is_ok() })
         }),
-        beside: Router::new(),
+        beside: webhooks::router(app.clone()),
     }
 }
 
@@ -334,8 +335,8 @@ async fn guard<H: ServerHandler>(
 }
 
 /// The routes that are counted by themselves.
-const ROUTES: [&str; 7] =
-    ["/mcp", "/sse", "/messages", "/metrics", "/healthz", "/readyz", "/owner"];
+const ROUTES: [&str; 8] =
+    ["/mcp", "/sse", "/messages", "/metrics", "/healthz", "/readyz", "/owner", "/webhooks"];
 
 /// Counts what was answered.
 async fn count<H: ServerHandler>(

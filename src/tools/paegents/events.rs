@@ -7,6 +7,8 @@ mod secrets;
 mod verify;
 pub mod webhooks;
 
+pub use verify::{Received, receive};
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

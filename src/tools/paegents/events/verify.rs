@@ -7,6 +7,7 @@ use crate::{
     app::App,
     config::Mode,
     error::{Code, Error},
+    ids::WebhookId,
     marketplaces::{
         Marketplace,
         paegents::{
@@ -35,20 +36,65 @@ pub(super) async fn verify(
     args: &VerifyWebhookArgs,
 ) -> Result<Reply<VerifiedView>, Error> {
     check(args)?;
-    let known = secrets::known(app, args.webhook_id.as_ref()).await?;
+    let headers = args.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let webhook = args.webhook_id.as_ref();
+    match receive(app, webhook, headers, args.body.as_bytes()).await? {
+        Received::Genuine { told, is_new } => Ok(heard(&told, is_new)),
+        Received::Refused(refused) => Ok(not_taken(refused)),
+        Received::NothingKnown => Err(nothing_known(args)),
+    }
+}
+
+/// What a webhook is.
+#[derive(Debug)]
+pub enum Received {
+    /// Genuine: its event is in the inbox and is remembered.
+    Genuine {
+        /// What it tells.
+        told: Box<Told>,
+        /// Whether it was never heard before.
+        is_new: bool,
+    },
+    /// Not genuine, or too old.
+    Refused(Refused),
+    /// There is no secret to check it with.
+    NothingKnown,
+}
+
+/// Judges a webhook by the secrets that are known, of this subscription or of all, and keeps what a
+/// genuine one tells.
+///
+/// # Errors
+///
+/// Where the store fails; then its sender tells it again.
+pub async fn receive<'a>(
+    app: &App,
+    webhook_id: Option<&WebhookId>,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    body: &[u8],
+) -> Result<Received, Error> {
+    let known = secrets::known(app, webhook_id).await?;
     if known.is_empty() {
-        return Err(nothing_known(args));
+        return Ok(Received::NothingKnown);
     }
     if matches!(app.settings().mode, Mode::Sandbox { .. }) {
         // Its clock can be advanced; where it does not answer, the last known one is used.
         let _ = app.refresh_clock().await;
     }
-    let headers = args.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let now = app.clock().now();
-    match judge(&known, headers, args.body.as_bytes(), now, SKEW_SECONDS_MAX) {
-        Ok(told) => heard(app, &told, now).await,
-        Err(refused) => Ok(not_taken(refused)),
+    let told = match judge(&known, headers, body, now, SKEW_SECONDS_MAX) {
+        Ok(told) => told,
+        Err(refused) => return Ok(Received::Refused(refused)),
+    };
+    let own = app.paegents().await.ok().and_then(|paegents| paegents.agent().ok().cloned());
+    let is_of_others = told.agent_id.as_ref().is_some_and(|agent| own.as_ref() != Some(agent));
+    // Into the inbox first, so that a failure tells it again.
+    if !is_of_others {
+        app.feed().keep(std::slice::from_ref(&told)).await?;
     }
+    let id = told.event_id.to_string();
+    let is_new = app.store().transact(move |db| heard::is_new(db, &id, now)).await?;
+    Ok(Received::Genuine { told: Box::new(told), is_new })
 }
 
 fn check(args: &VerifyWebhookArgs) -> Result<(), Error> {
@@ -63,15 +109,8 @@ fn check(args: &VerifyWebhookArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// A genuine one: into the inbox first, so that a failure tells it again.
-async fn heard(app: &App, told: &Told, now: i64) -> Result<Reply<VerifiedView>, Error> {
-    let own = app.paegents().await.ok().and_then(|paegents| paegents.agent().ok().cloned());
-    let is_of_others = told.agent_id.as_ref().is_some_and(|agent| own.as_ref() != Some(agent));
-    if !is_of_others {
-        app.feed().keep(std::slice::from_ref(told)).await?;
-    }
-    let id = told.event_id.to_string();
-    let is_new = app.store().transact(move |db| heard::is_new(db, &id, now)).await?;
+/// What is said of a genuine one.
+fn heard(told: &Told, is_new: bool) -> Reply<VerifiedView> {
     let view = VerifiedView {
         valid: true,
         reason: None,
@@ -79,13 +118,13 @@ async fn heard(app: &App, told: &Told, now: i64) -> Result<Reply<VerifiedView>, 
         repeated: Some(!is_new),
     };
     let reply = Reply::new(view);
-    Ok(match told.agreement_id() {
+    match told.agreement_id() {
         Some(id) => {
             let why = "confirms it, and gives the calls that make sense now";
             reply.next(NextCall::new("paegents_get_agreement", json!({ "agreement_id": id }), why))
         }
         None => reply,
-    })
+    }
 }
 
 fn not_taken(refused: Refused) -> Reply<VerifiedView> {

@@ -12,7 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::private_file::{staged_beside, sync_parent};
+use crate::{
+    clock::rfc3339,
+    private_file::{staged_beside, sync_parent},
+};
 
 /// Bytes in the largest file that is edited.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -57,6 +60,11 @@ pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(Some(text))
+}
+
+/// A moment, as the name of a copy has it: the digits of its date and time in UTC.
+pub(super) fn stamp(now: i64) -> String {
+    rfc3339(now).chars().filter(char::is_ascii_digit).collect()
 }
 
 /// The turn to replace a file: no other process of this program has one in its folder, until this is
