@@ -110,6 +110,18 @@ impl Access {
         venue::refresh_clock(self).await
     }
 
+    /// Sets the clock to the sandbox's, which can be advanced: answers end by it. This machine's is as
+    /// good where the sandbox is gone, or where nothing was ever stored.
+    pub async fn follow_clock(&self) {
+        let sandbox = matches!(self.settings.mode, Mode::Sandbox { .. });
+        if sandbox
+            && self.store.path().exists()
+            && let Err(error) = self.refresh_clock().await
+        {
+            tracing::warn!(%error, "the sandbox's clock is not known");
+        }
+    }
+
     /// CROO, for the agent in use; without a key where there is none.
     ///
     /// # Errors

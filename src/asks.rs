@@ -37,6 +37,8 @@ const DESCRIBED_CHARS_MAX: usize = 16_000;
 pub struct Ask {
     /// Which.
     pub id: AskId,
+    /// Whose call it was.
+    pub principal: String,
     /// The tool that asked.
     pub tool: String,
     /// What the tool would do. It may quote a marketplace: it is for people, not for models.
@@ -267,7 +269,7 @@ pub fn open(db: &Connection, who: Option<&str>, now: i64) -> Result<Vec<Ask>, St
     rows.into_iter().collect()
 }
 
-const COLUMNS: &str = "id, tool, described, at, granted, expires_at, used_at";
+const COLUMNS: &str = "id, tool, described, at, granted, expires_at, used_at, principal";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Result<Ask, StoreError>> {
     let id: String = row.get(0)?;
@@ -283,6 +285,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Ask, StoreError>> {
         granted: row.get(4)?,
         expires_at: row.get(5)?,
         used_at: row.get(6)?,
+        principal: row.get(7)?,
     }))
 }
 

@@ -9,6 +9,7 @@
 //! 4. Every change of state is an event, in the same transaction.
 
 pub mod draws;
+pub mod history;
 mod rows;
 
 use schemars::JsonSchema;

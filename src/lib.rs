@@ -11,7 +11,8 @@
 //!
 //! Dependencies point down: `cli` → `transports` → `server` → `tools` → `app` → `marketplaces` with
 //! their rails → `spend`, `access` → `journal`, `wallet`, `chain` → `config` → `money`, `ids`,
-//! `error`. `sandbox` stands alone: it shares no wire type with the clients.
+//! `error`. `page` stands beside `server`, on `app`. `sandbox` stands alone: it shares no wire type
+//! with the clients.
 
 pub mod access;
 pub mod app;
@@ -33,6 +34,7 @@ pub mod metrics;
 pub mod money;
 pub mod os_keyring;
 pub mod owner;
+pub mod page;
 pub mod principal;
 pub mod private_file;
 pub mod profile;

@@ -16,12 +16,14 @@ pub mod approvals;
 pub mod draws;
 mod drive;
 pub mod evm;
+pub mod outlook;
 mod plan;
 pub mod policy;
 mod rails;
 mod refusals;
 mod renew;
 mod reserve;
+pub mod stops;
 pub mod word;
 
 use std::{
@@ -39,7 +41,7 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use plan::{PlanRequest, Repeat, is_begun};
-pub use rails::{TO_AGENT, resume_tool};
+pub use rails::{TO_AGENT, described, resume_tool};
 pub use refusals::anew;
 pub use reserve::KEY_ELSEWHERE;
 pub use word::owner_says;

@@ -14,20 +14,18 @@ use crate::{
     asks,
     clock::{rfc3339, wall_ms},
     ids::{AskId, IdError, PurchaseId},
-    journal::{self, Purchase},
+    journal::Purchase,
     money::Usdc,
     spend::{
         KEY_ELSEWHERE,
-        approvals::{self, APPROVAL_SECONDS},
+        approvals::{APPROVAL_SECONDS, GRANT_DAYS_MAX},
+        policy::DAY_SECONDS,
         resume_tool,
+        stops::{self, Found},
         word::{Word, owner_answers},
     },
-    store::{self, Store},
+    store::Store,
 };
-
-/// The longest that a standing grant holds, in days.
-const GRANT_DAYS_MAX: u16 = 365;
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// What the owner answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,12 +214,7 @@ pub async fn freeze(app: Arc<App>, args: FreezeArgs) -> Result<Report, Failure> 
     }
     let (mut open, mut failed) = (Vec::new(), None);
     for place in &places {
-        let now = place.now;
-        let stopped = place.store.transact(move |db| {
-            approvals::freeze(db, "owner", now)?;
-            journal::open_ids(db)
-        });
-        match stopped.await {
+        match stops::stop(&place.store, place.now).await {
             Ok(ids) => open.extend(ids),
             Err(error) => failed = failed.or(Some((place.name(), error))),
         }
@@ -258,21 +251,11 @@ pub async fn unfreeze(app: Arc<App>, args: FreezeArgs) -> Result<Report, Failure
     let (mut stores, mut kept) = (Vec::new(), false);
     for place in stores::all(&app).await? {
         let (name, own) = (place.name(), place.own);
-        let (reasons, missing, accepted) = place
-            .store
-            .transact(move |db| {
-                let (reasons, missing) = (approvals::frozen(db)?, store::missing_lines(db)?);
-                let harmless = missing == 0 && reasons.iter().all(|reason| reason == "owner");
-                if own || harmless {
-                    approvals::unfreeze(db)?;
-                }
-                Ok((reasons, missing, own || harmless))
-            })
-            .await?;
+        let (found, accepted) = stops::allow(&place.store, own).await?;
         kept |= !accepted;
-        accepts(&mut text, &name, &reasons, missing, accepted);
-        stores.push(json!({ "store": name, "frozen": !accepted, "reasons": reasons,
-            "missing_journal_lines": missing }));
+        accepts(&mut text, &name, &found, accepted);
+        stores.push(json!({ "store": name, "frozen": !accepted, "reasons": found.reasons,
+            "missing_journal_lines": found.missing_lines }));
     }
     if args.json {
         return Ok(Report::json(&json!({ "frozen": kept, "stores": stores })));
@@ -284,7 +267,8 @@ pub async fn unfreeze(app: Arc<App>, args: FreezeArgs) -> Result<Report, Failure
 }
 
 /// Says what unfreezing a store takes for right.
-fn accepts(text: &mut String, name: &str, reasons: &[String], missing: i64, accepted: bool) {
+fn accepts(text: &mut String, name: &str, found: &Found, accepted: bool) {
+    let Found { reasons, missing_lines: missing } = found;
     let conflict = reasons.iter().any(|reason| reason == "instance_conflict");
     let verb = if accepted { "accepted" } else { "still stopped" };
     if conflict {
@@ -301,7 +285,7 @@ fn accepts(text: &mut String, name: &str, reasons: &[String], missing: i64, acce
              counted here. End it first, or give it a key of its own."
         );
     }
-    if missing > 0 {
+    if *missing > 0 {
         let _ = writeln!(
             text,
             "{name}: {verb}: {missing} lines of the journal are gone. What they spent no longer \

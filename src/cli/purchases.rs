@@ -323,7 +323,7 @@ async fn resolve(
             app.spending().check(&id, &purchase.principal).await
         }]
     } else {
-        stores::follow_the_clock(app).await;
+        app.follow_clock().await;
         app.spending().check_all().await?
     };
     drop(working);

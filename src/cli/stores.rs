@@ -12,7 +12,6 @@ use crate::{
     app::App,
     asks::{self, Ask},
     clock::wall_ms,
-    config::Mode,
     error::Error,
     ids::{AskId, PurchaseId},
     journal::{self, Purchase},
@@ -39,25 +38,13 @@ impl Place {
 
 /// The store of the mode in force, and every other one that is there.
 pub(super) async fn all(app: &App) -> Result<Vec<Place>, Failure> {
-    follow_the_clock(app).await;
+    app.follow_clock().await;
     let own = Place { store: app.store().clone(), now: app.clock().now(), own: true };
     let mut places = vec![own];
     for path in others(app) {
         places.push(Place { store: Store::at(path), now: wall_ms() / 1000, own: false });
     }
     Ok(places)
-}
-
-/// Sets the clock to the sandbox's, which can be advanced: answers end by it. This machine's is as
-/// good where the sandbox is gone.
-pub(super) async fn follow_the_clock(app: &App) {
-    let sandbox = matches!(app.settings().mode, Mode::Sandbox { .. });
-    if sandbox
-        && app.store().path().exists()
-        && let Err(error) = app.refresh_clock().await
-    {
-        tracing::warn!(%error, "the sandbox's clock is not known");
-    }
 }
 
 fn others(app: &App) -> Vec<PathBuf> {

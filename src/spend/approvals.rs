@@ -1,6 +1,7 @@
 //! The owner's answers: one for one purchase, for a while, used once; and standing grants.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -9,6 +10,8 @@ use crate::{
 
 /// How long an answer holds, in seconds.
 pub const APPROVAL_SECONDS: i64 = 15 * 60;
+/// The longest that a standing grant holds, in days.
+pub const GRANT_DAYS_MAX: u16 = 365;
 /// Who answers where nobody has to be asked.
 pub(super) const BY_POLICY: &str = "policy";
 
@@ -74,6 +77,42 @@ pub fn standing(db: &Connection, purchase: &Purchase, now: i64) -> Result<Answer
     })
 }
 
+/// The answer that a purchase was given, for a person to read: whether it still holds for the
+/// purchase is asked of [`standing`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Yes or no.
+    pub granted: bool,
+    /// Who answered: `owner`, `client` or `policy`.
+    pub by: String,
+    /// When, in Unix seconds.
+    pub at: i64,
+    /// Until when it holds, in Unix seconds.
+    pub expires_at: i64,
+    /// When a yes was used, in Unix seconds.
+    pub used_at: Option<i64>,
+}
+
+/// The last answer that a purchase was given.
+///
+/// # Errors
+///
+/// Where the store fails.
+pub fn given(db: &Connection, id: &PurchaseId) -> Result<Option<Given>, StoreError> {
+    let sql = "SELECT granted, granted_by, at, expires_at, used_at FROM approvals
+               WHERE purchase_id = ?1";
+    let given = db.query_row(sql, [id.as_str()], |row| {
+        Ok(Given {
+            granted: row.get(0)?,
+            by: row.get(1)?,
+            at: row.get(2)?,
+            expires_at: row.get(3)?,
+            used_at: row.get(4)?,
+        })
+    });
+    Ok(given.optional()?)
+}
+
 /// Whether a purchase was allowed by the policy, without the owner.
 ///
 /// # Errors
@@ -134,7 +173,7 @@ pub fn take_question(
 }
 
 /// A standing grant: what this seller may be paid without asking.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Grant {
     /// Where.
     pub marketplace: String,

@@ -82,7 +82,8 @@ pub(super) fn call_again(purchase: &Purchase, most: Usdc, why: impl Into<String>
 }
 
 /// What is bought, for the owner: in our words and figures alone.
-pub(super) fn described(purchase: &Purchase) -> String {
+#[must_use]
+pub fn described(purchase: &Purchase) -> String {
     let body: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
     if let Some(words) = member(purchase, &body, "described").and_then(Value::as_str) {
         return words.to_owned();

@@ -41,10 +41,40 @@ pub async fn owner_answers(
     word: Word,
     now: i64,
 ) -> Result<Purchase, Error> {
+    answers(store, id, None, word, now).await
+}
+
+/// As [`owner_answers`], for an owner who was shown this envelope: their answer holds for that and for
+/// nothing that the purchase has become meanwhile.
+///
+/// # Errors
+///
+/// As [`owner_answers`]; [`Code::Conflict`] where the purchase is another by now.
+pub async fn owner_answers_shown(
+    store: &Store,
+    id: &PurchaseId,
+    envelope: String,
+    word: Word,
+    now: i64,
+) -> Result<Purchase, Error> {
+    answers(store, id, Some(envelope), word, now).await
+}
+
+async fn answers(
+    store: &Store,
+    id: &PurchaseId,
+    shown: Option<String>,
+    word: Word,
+    now: i64,
+) -> Result<Purchase, Error> {
     let id = id.clone();
     store
         .transact(move |db| {
             let purchase = in_state(db, &id, &[State::AwaitingApproval])?;
+            if shown.is_some_and(|shown| shown != purchase.envelope()) {
+                let message = format!("{id} has changed since it was shown; nothing was answered");
+                return Err(Error::new(Code::Conflict, message).into());
+            }
             let granted = word != Word::Deny;
             if let Word::ApproveSeller { up_to, until } = word {
                 let (marketplace, seller) = (purchase.marketplace, &purchase.seller_id);

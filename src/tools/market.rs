@@ -51,7 +51,6 @@ pub struct StatusView {
     /// Purchases that are open or undelivered.
     pub open_purchases: Vec<PurchaseView>,
     /// Sellers that may be paid without asking.
-    #[schemars(with = "Vec<serde_json::Value>")]
     pub grants: Vec<Grant>,
     /// Why spending is stopped, where it is.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -16,7 +16,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    extract::{Query, Request, State},
+    extract::{ConnectInfo, Query, Request, State},
     http::{Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -40,6 +40,7 @@ use crate::{
     app::{App, DRAIN_TIMEOUT},
     config::http::HttpSettings,
     metrics::{self, Metrics},
+    page::{self, OwnerKey},
     server::Server,
 };
 
@@ -201,7 +202,11 @@ pub async fn serve(
 ) -> Result<(), HttpError> {
     let mut told = std::pin::pin!(told_to_end());
     let listening = listen(address, service(&app), app.stopping().clone()).await?;
-    announce(listening.address());
+    let address = listening.address();
+    if app.settings().http.owner_key_sha256.is_some() && address.ip().is_loopback() {
+        app.serve_page_at(format!("http://{address}{}", page::MOUNTED_AT));
+    }
+    announce(address);
     app.tasks().spawn(after_start(app.clone()));
     let mut serving = tokio::spawn(listening.serve());
     tokio::select! {
@@ -234,8 +239,28 @@ pub fn service(app: &Arc<App>) -> Service<Server> {
             let app = looked.clone();
             Box::pin(async move { app.store().with(|_| Ok(())).await.is_ok() })
         }),
-        beside: webhooks::router(app.clone()),
+        beside: beside(app),
     }
+}
+
+/// What is served beside MCP: Paegents' webhooks, and the owner's page where there is a key for it.
+fn beside(app: &Arc<App>) -> Router {
+    let webhooks = webhooks::router(app.clone());
+    let Some(key) = app.settings().http.owner_key_sha256 else { return webhooks };
+    let page = page::mounted(app.clone(), OwnerKey::from(key));
+    webhooks.merge(page.layer(middleware::from_fn(only_here)))
+}
+
+/// Refuses who is on another machine, or came by another name than this machine's: the page is the
+/// owner's own.
+async fn only_here(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let is_near = peer.is_some_and(|ConnectInfo(peer)| peer.ip().is_loopback());
+    let (head, body) = request.into_parts();
+    if !is_near || !gate::is_of_this_machine(&head) {
+        return Refused::NotHere.into_response();
+    }
+    next.run(Request::from_parts(head, body)).await
 }
 
 impl<H: ServerHandler> Parts<H> {

@@ -40,7 +40,7 @@ async fn run(program: PathBuf, script: &str) -> Run {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .expect("the SDK is not installed: run scripts/install-sdks");
+        .expect("it is not installed: run scripts/install-interop");
     let info = serde_json::to_vec(&sandbox.info()).unwrap();
     child.stdin.take().unwrap().write_all(&info).await.unwrap();
     let output = child.wait_with_output().await.unwrap();

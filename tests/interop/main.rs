@@ -1,6 +1,7 @@
-//! The official SDKs, unchanged: against the sandbox, beside the same operations through our tools, as both
-//! send the same requests; and as signers, whose bytes are ours. `scripts/install-sdks` puts the SDKs where
-//! they are looked for.
+//! Other people's programs, unchanged. The marketplaces' SDKs against the sandbox, beside the same operations
+//! through our tools, as both send the same requests; and as signers, whose bytes are ours. MCP clients, the
+//! MCP Inspector and the MCP conformance suite against the built program. `scripts/install-interop` puts them
+//! where they are looked for.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -13,9 +14,18 @@
 #[path = "../it/world.rs"]
 mod world;
 
+#[expect(dead_code, reason = "it is shared with the tests of the page, which use all of it")]
+#[path = "../it/served.rs"]
+mod served;
+
+mod clients;
+mod conformance;
 mod croo;
+mod inspector;
+mod market;
 mod packaging;
 mod paegents;
 mod paegents_life;
 mod paegents_requests;
 mod paegents_signing;
+mod page;

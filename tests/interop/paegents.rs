@@ -163,7 +163,7 @@ async fn run(served: &Served) -> BTreeMap<String, Value> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .expect("the SDK is not installed: run scripts/install-sdks");
+        .expect("it is not installed: run scripts/install-interop");
     let info = served.info.to_string();
     child.stdin.take().unwrap().write_all(info.as_bytes()).await.unwrap();
     let output = child.wait_with_output().await.unwrap();

@@ -117,7 +117,7 @@ impl Cases {
                 .stderr(Stdio::piped())
                 .kill_on_drop(true)
                 .spawn()
-                .expect("the SDK is not installed: run scripts/install-sdks");
+                .expect("it is not installed: run scripts/install-interop");
         let asked = serde_json::to_vec(&self.asked).unwrap();
         let mut input = child.stdin.take().unwrap();
         let (written, output) = tokio::join!(

@@ -79,7 +79,7 @@ fn subschemas<'a>(schema: &'a Value, at: String, found: &mut Vec<(String, &'a Va
                         subschemas(schema, format!("{at}/{property}"), found);
                     }
                 }
-                ("items" | "not" | "additionalProperties", Value::Object(_)) => {
+                ("items" | "not", _) | ("additionalProperties", Value::Object(_)) => {
                     subschemas(member, format!("{at}/{name}"), found);
                 }
                 ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(all)) => {

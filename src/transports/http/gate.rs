@@ -54,12 +54,7 @@ impl Gate {
 
     /// Refuses a request that came under another name, or from a web page of another origin.
     pub(super) fn check(&self, parts: &Parts) -> Result<(), Refused> {
-        let named = parts.uri.authority().cloned().or_else(|| {
-            let mut hosts = parts.headers.get_all(header::HOST).iter();
-            let only = hosts.next().filter(|_| hosts.next().is_none());
-            only.and_then(|host| host.to_str().ok()?.parse().ok())
-        });
-        if !named.is_some_and(|host| self.knows(&host)) {
+        if !name_of(parts).is_some_and(|host| self.knows(&host)) {
             return Err(Refused::Host);
         }
         let mut origins = parts.headers.get_all(header::ORIGIN).iter();
@@ -75,8 +70,7 @@ impl Gate {
             known.host().eq_ignore_ascii_case(host.host())
                 && known.port_u16().is_none_or(|port| host.port_u16() == Some(port))
         };
-        OWN_HOSTS.iter().any(|own| own.eq_ignore_ascii_case(host.host()))
-            || self.hosts.iter().any(same)
+        is_own(host) || self.hosts.iter().any(same)
     }
 
     fn trusts(&self, origin: &HeaderValue) -> bool {
@@ -94,6 +88,24 @@ impl Gate {
     }
 }
 
+/// The name that a request came under.
+fn name_of(parts: &Parts) -> Option<Authority> {
+    parts.uri.authority().cloned().or_else(|| {
+        let mut hosts = parts.headers.get_all(header::HOST).iter();
+        let only = hosts.next().filter(|_| hosts.next().is_none());
+        only.and_then(|host| host.to_str().ok()?.parse().ok())
+    })
+}
+
+fn is_own(host: &Authority) -> bool {
+    OWN_HOSTS.iter().any(|own| own.eq_ignore_ascii_case(host.host()))
+}
+
+/// Whether a request came under this machine's own name.
+pub(super) fn is_of_this_machine(parts: &Parts) -> bool {
+    name_of(parts).is_some_and(|host| is_own(&host))
+}
+
 /// The token of a request, which is taken out of it.
 pub(super) fn take_token(headers: &mut HeaderMap) -> Option<String> {
     let value = headers.remove(header::AUTHORIZATION)?;
@@ -109,6 +121,8 @@ pub(super) enum Refused {
     Host,
     /// It came from a web page of another origin.
     Origin,
+    /// It came from elsewhere for what is served to this machine alone.
+    NotHere,
     /// It has no token.
     NoToken,
     /// Its token is nobody's.
@@ -146,6 +160,10 @@ impl IntoResponse for Refused {
             Self::Origin => plain(
                 StatusCode::FORBIDDEN,
                 "pages of that origin may not call; the owner can add it to http.allowed_origins",
+            ),
+            Self::NotHere => plain(
+                StatusCode::FORBIDDEN,
+                "this is served to its own machine alone, as localhost",
             ),
             Self::NoToken => challenge(
                 "a token is required: `Authorization: Bearer …`; its owner makes one with \
