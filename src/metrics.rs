@@ -76,10 +76,10 @@ impl Metrics {
     }
 
     /// Counts a call of a tool that ended after so long: `ok`, or with the code of a failure.
-    pub fn called(&self, tool: &str, outcome: &str, took: Duration) {
+    pub fn called(&self, tool: &str, outcome: &str, lasted: Duration) {
         let call = Call { tool: tool.to_owned(), outcome: outcome.to_owned() };
         self.calls.get_or_create(&call).inc();
-        self.call_seconds.observe(took.as_secs_f64());
+        self.call_seconds.observe(lasted.as_secs_f64());
     }
 
     /// Counts a request that was answered.

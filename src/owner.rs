@@ -27,8 +27,10 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_mins(4);
 const QUESTION: &str = "approve";
 /// What comes back with the call of who was sent to the owner's page. It says nothing that is believed.
 const SENT: &str = "page";
+/// How long the news of progress waits for a caller who does not read.
+const TELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a waiting caller hears of it.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// The longest that a tool waits for something to happen, in seconds.
 const WAIT_SECONDS_MAX: u64 = 50;
 /// As long for a caller who hears of progress, in seconds.
@@ -165,13 +167,14 @@ impl Owner {
         Ok(seconds)
     }
 
-    /// Tells the caller how far it is, if they want to hear it.
+    /// Tells the caller how far it is, if they want to hear it. Who does not read is not waited for.
     pub async fn tell(&self, step: u32, of: u32, message: &str) {
         if let Some(token) = self.progress.clone() {
             let progress = ProgressNotificationParam::new(token, f64::from(step))
                 .with_total(f64::from(of))
                 .with_message(message.to_owned());
-            let _ = self.peer.notify_progress(progress).await;
+            let told = self.peer.notify_progress(progress);
+            let _ = tokio::time::timeout(TELL_TIMEOUT, told).await;
         }
     }
 
@@ -257,7 +260,7 @@ impl Owner {
         }
     }
 
-    /// Waits for something, and tells the caller every few seconds that it is still waited for.
+    /// Waits for something, and tells the caller every second how long it has taken.
     pub async fn telling<T>(&self, what: &str, most: Duration, work: impl Future<Output = T>) -> T {
         let begun = tokio::time::Instant::now();
         let mut ticks = tokio::time::interval_at(begun + TELL_EVERY, TELL_EVERY);

@@ -360,7 +360,8 @@ impl Spending {
             return Self::finished(purchase).map(Outcome::Done);
         }
         let moved = purchase.money_moved();
-        let authorized = self.authorize(owner, purchase).await;
+        // On the heap: asking a person is the largest part of every payment.
+        let authorized = Box::pin(self.authorize(owner, purchase)).await;
         let purchase = match authorized.map_err(|error| error.at_least(moved))? {
             Outcome::Done(purchase) => purchase,
             Outcome::Ask(question) => return Ok(Outcome::Ask(question)),

@@ -1,7 +1,8 @@
 //! Logs: to standard error, in one line each, without secrets.
 //!
 //! Invariants: standard output is never written to; other crates are heard at `warn` and above
-//! whatever the level is, since below it they log headers and bodies.
+//! whatever the level is, since below it they log headers and bodies; the protocol's only from `debug`
+//! on.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
@@ -18,6 +19,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("operation", "an operation of a marketplace, such as crochet.get_listing"),
     ("purchase", "the identifier of a purchase"),
     ("purchases", "how many purchases"),
+    ("refused", "why a webhook is not believed"),
     ("size", "bytes"),
     ("status", "an HTTP status"),
     ("tool", "the name of a tool"),
@@ -26,7 +28,10 @@ pub const FIELDS: &[(&str, &str)] = &[
 
 /// What is heard at this level.
 fn filter(level: LevelFilter) -> Targets {
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("haggle", level)
+    let others = level.min(LevelFilter::WARN);
+    // A client that hangs up is an error to it, and nothing that an owner could do anything about.
+    let protocol = if level >= LevelFilter::DEBUG { others } else { LevelFilter::OFF };
+    Targets::new().with_default(others).with_target("rmcp", protocol).with_target("haggle", level)
 }
 
 /// Starts logging to standard error. A second start is ignored.
@@ -57,6 +62,8 @@ mod tests {
             ("ours",                 LevelFilter::TRACE, "haggle::spend",     Level::TRACE, true),
             ("ours, too much",       LevelFilter::WARN,  "haggle",            Level::INFO,  false),
             ("bodies of others",     LevelFilter::TRACE, "rmcp::service",     Level::INFO,  false),
+            ("a client hangs up",    LevelFilter::WARN,  "rmcp::service",     Level::ERROR, false),
+            ("looked for",           LevelFilter::DEBUG, "rmcp::service",     Level::ERROR, true),
             ("headers of others",    LevelFilter::TRACE, "hyper_util::conn",  Level::DEBUG, false),
             ("warnings of others",   LevelFilter::TRACE, "reqwest::connect",  Level::WARN,  true),
             ("nothing",              LevelFilter::OFF,   "haggle",            Level::ERROR, false),

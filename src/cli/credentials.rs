@@ -122,7 +122,7 @@ fn client(args: &AddClientArgs, digest: CredentialDigest) -> Table {
     client.insert("token_sha256", value(digest.to_string()));
     if !args.profile.is_empty() {
         let names = args.profile.iter().map(|profile| profile.name());
-        client.insert("profiles", value(toml_edit::Array::from_iter(names)));
+        client.insert("profiles", value(names.collect::<toml_edit::Array>()));
     }
     if args.read_only {
         client.insert("read_only", value(true));

@@ -91,10 +91,12 @@ fn content(signed: &Signed, ask: &Ask, now: i64, notice: Option<&str>) -> Markup
                     p.now { strong { "Denied." } " It is refused until " (moment(ask.expires_at)) "; nothing was done." }
                 }
                 (_, Some(used)) => { p.now { "You agreed, and it was done at " (moment(used)) "." } }
-                (None, None) | (Some(true), None) => {}
+                (None | Some(true), None) => {}
             }
             (facts(ask))
-            @if !over && ask.used_at.is_none() && ask.granted != Some(false) { (buttons(ask, signed)) }
+            @if !over && ask.used_at.is_none() && ask.granted != Some(false) {
+                (buttons(ask, signed))
+            }
         }
     }
 }

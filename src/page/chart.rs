@@ -65,7 +65,8 @@ fn drawing(days: &[DaySum], first: i64, last: i64) -> Markup {
             }
             line x1="0" y1=(HEIGHT) x2=(width) y2=(HEIGHT) {}
             @for bar in bars(days, first) {
-                rect class=(bar.sum.marketplace.name()) x=(bar.x) y=(bar.y) width=(STEP - GAP) height=(bar.height) {
+                rect class=(bar.sum.marketplace.name()) x=(bar.x) y=(bar.y)
+                    width=(STEP - GAP) height=(bar.height) {
                     title { (day(bar.sum.day)) ", " (bar.sum.marketplace) ": " (bar.sum.spent) " USD" }
                 }
             }
@@ -101,6 +102,11 @@ fn sum(amounts: impl Iterator<Item = Usdc>) -> Usdc {
     Usdc::from_micros(amounts.fold(0, |all, amount| all.saturating_add(amount.micros())))
 }
 
+/// What was spent at one marketplace.
+fn spent_at(days: &[DaySum], marketplace: Marketplace) -> Usdc {
+    sum(days.iter().filter(|sum| sum.marketplace == marketplace).map(|sum| sum.spent))
+}
+
 fn table(days: &[DaySum]) -> Markup {
     html! {
         details {
@@ -120,8 +126,7 @@ fn table(days: &[DaySum]) -> Markup {
                         tr role="row" {
                             td role="cell" data-label="Day" { (of_day.first().map(|sum| day(sum.day)).unwrap_or_default()) }
                             @for marketplace in Marketplace::ALL {
-                                @let spent = sum(of_day.iter().filter(|sum| sum.marketplace == *marketplace).map(|sum| sum.spent));
-                                td.number role="cell" data-label=(marketplace) { (usd(spent)) }
+                                td.number role="cell" data-label=(marketplace) { (usd(spent_at(of_day, *marketplace))) }
                             }
                             td.number role="cell" data-label="Total" { (usd(sum(of_day.iter().map(|sum| sum.spent)))) }
                         }

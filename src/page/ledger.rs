@@ -97,7 +97,9 @@ fn table(purchases: &[Purchase]) -> Markup {
                 @for purchase in purchases {
                     tr role="row" {
                         td role="cell" data-label="What" {
-                            a href={ (MOUNTED_AT) "/purchases/" (purchase.id) } { (theirs(&purchase.item_name, CELL_CHARS_MAX)) }
+                            a href={ (MOUNTED_AT) "/purchases/" (purchase.id) } {
+                                (theirs(&purchase.item_name, CELL_CHARS_MAX))
+                            }
                         }
                         td role="cell" data-label="State" { (state(purchase)) }
                         td role="cell" data-label="Money moved" { (moved(purchase)) }

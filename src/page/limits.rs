@@ -159,9 +159,11 @@ fn standing_grants(grants: &[Grant]) -> Markup {
                         @for grant in grants {
                             tr role="row" {
                                 td role="cell" data-label="Seller" { (code(&grant.seller_id)) }
-                                td role="cell" data-label="Marketplace" { (clean(&place(&grant.marketplace), NAME_CHARS_MAX)) }
+                                td role="cell" data-label="Marketplace" { (place(&grant.marketplace)) }
                                 td role="cell" data-label="Until" { (moment(grant.expires_at)) }
-                                td.number role="cell" data-label="Left" { (usd(grant.left_usd)) " of " (usd(grant.up_to_usd)) }
+                                td.number role="cell" data-label="Left" {
+                                    (usd(grant.left_usd)) " of " (usd(grant.up_to_usd))
+                                }
                             }
                         }
                     }
@@ -173,7 +175,8 @@ fn standing_grants(grants: &[Grant]) -> Markup {
 
 /// A marketplace by its name in the store.
 fn place(name: &str) -> String {
-    Marketplace::named(name).map_or_else(|| name.to_owned(), |known| known.to_string())
+    let known = Marketplace::named(name).map(|known| known.to_string());
+    known.unwrap_or_else(|| clean(name, NAME_CHARS_MAX))
 }
 
 fn rules(policy: &Policy) -> Markup {
@@ -203,7 +206,9 @@ fn rules(policy: &Policy) -> Markup {
                 @if !policy.sellers_allow.is_empty() { (fact("Only these sellers", &sellers(&policy.sellers_allow))) }
                 @if !policy.sellers_deny.is_empty() { (fact("Never these sellers", &sellers(&policy.sellers_deny))) }
                 @for (asset, most) in &policy.other_assets {
-                    (fact(&clean(asset, NAME_CHARS_MAX), &html! { "at most " (clean(most, NAME_CHARS_MAX)) " in one purchase" }))
+                    (fact(&clean(asset, NAME_CHARS_MAX), &html! {
+                        "at most " (clean(most, NAME_CHARS_MAX)) " in one purchase"
+                    }))
                 }
             }
             p.hint {

@@ -68,7 +68,7 @@ pub(super) async fn shown(
         Ok(seen) => {
             let purchase = &seen.decision.purchase;
             let title = format!("{}: {}", capital(state(purchase)), purchase.id);
-            let content = content(page, signed, &seen, now, notice);
+            let content = content(signed, &seen, now, notice);
             let part = Some(Part::Purchases).filter(|_| purchase.state != State::AwaitingApproval);
             (status, full(page, signed, &seen.standing, part, &title, &content)).into_response()
         }
@@ -123,7 +123,7 @@ fn what_now(purchase: &Purchase, given: Option<&Given>, now: i64) -> Markup {
         @match purchase.state {
             State::AwaitingApproval | State::Planned => { "Nothing is paid." }
             State::Approved => {
-                @if let Some(given) = given.filter(|given| given.granted && given.expires_at > now) {
+                @if let Some(given) = given.filter(|it| it.granted && it.expires_at > now) {
                     strong { "Approved until " (moment(given.expires_at)) ". Nothing is paid yet." }
                     " Tell the agent to go on: it calls " (code(tool)) " for this purchase."
                 } @else {
@@ -174,7 +174,9 @@ fn facts(purchase: &Purchase) -> Markup {
             (fact("For", &item(purchase)))
             (fact("On", &html! { (purchase.marketplace) ", in " (clean(&purchase.asset, NAME_CHARS_MAX)) }))
             @if let Some(fund) = &purchase.fund {
-                (fact("Handed over", &html! { (usd(fund.amount)) " of it to " (code(&fund.payee)) ", which the seller chose" }))
+                (fact("Handed over", &html! {
+                    (usd(fund.amount)) " of it to " (code(&fund.payee)) ", which the seller chose"
+                }))
             }
             (fact("Input", &input(&purchase.body)))
             (fact("Asked by", &html! { (code(&purchase.principal)) ", " (moment(purchase.created_at)) }))

@@ -128,10 +128,7 @@ pub(super) fn moved(purchase: &Purchase) -> &'static str {
 
 /// What a purchase costs, or may cost.
 pub(super) fn cost(purchase: &Purchase) -> Markup {
-    match purchase.amount {
-        Some(amount) => usd(amount),
-        None => html! { "up to " (usd(purchase.max_total)) },
-    }
+    purchase.amount.map_or_else(|| html! { "up to " (usd(purchase.max_total)) }, usd)
 }
 
 /// A few of something, or one.

@@ -1,13 +1,15 @@
 //! What is another client's: an order, an agreement or a cart that another principal has begun to pay
 //! for is not found by this one, neither by its name nor in a list.
+//!
+//! Invariant: what a marketplace wrote decides nothing here. Its text may name whatever it likes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::Server;
+use super::{Server, results::money_in};
 use crate::{
-    error::{Code, Error},
+    error::{Code, Error, MoneyMoved},
     journal,
     marketplaces::{croo, paegents},
 };
@@ -25,14 +27,17 @@ fn key_of(member: &str, id: &str) -> Option<String> {
 impl Server {
     /// Refuses arguments that name what is another client's.
     pub(super) async fn check_arguments(&self, arguments: &Value) -> Result<(), Error> {
-        let others = self.others_in(arguments).await?;
+        let others = self.others_in(arguments).await;
+        // Where the store cannot be read, nobody knows what an earlier call has done.
+        let others = others.map_err(|error| error.at_least(MoneyMoved::Maybe))?;
         let Some(id) = others.first() else { return Ok(()) };
         Err(Error::new(Code::NotFound, format!("there is no {id} of this client")))
     }
 
-    /// Takes out of a result what is another client's.
+    /// Takes out of a result what is another client's. What it says of money stays true.
     pub(super) async fn without_others(&self, body: &mut Value) -> Result<(), Error> {
-        let others = self.others_in(body).await?;
+        let moved = money_in(body);
+        let others = self.others_in(body).await.map_err(|error| error.at_least(moved))?;
         if others.is_empty() {
             return Ok(());
         }
@@ -40,7 +45,8 @@ impl Server {
         match names(body).into_iter().find(|id| others.contains(&id.1)) {
             // It is about nothing else.
             Some((_, id)) => {
-                Err(Error::new(Code::NotFound, format!("there is no {id} of this client")))
+                let message = format!("there is no {id} of this client");
+                Err(Error::new(Code::NotFound, message).at_least(moved))
             }
             None => Ok(()),
         }
@@ -74,6 +80,11 @@ impl Server {
     }
 }
 
+/// Whether a member holds what a marketplace wrote.
+fn is_theirs(member: &str) -> bool {
+    member.ends_with("_untrusted")
+}
+
 /// The members of a JSON value, at any depth, that are identifiers of what can be paid for once.
 fn names(body: &Value) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
@@ -84,7 +95,7 @@ fn names(body: &Value) -> BTreeSet<(String, String)> {
 fn collect(body: &Value, found: &mut BTreeSet<(String, String)>) {
     match body {
         Value::Object(members) => {
-            for (name, value) in members {
+            for (name, value) in members.iter().filter(|(name, _)| !is_theirs(name)) {
                 match value.as_str() {
                     Some(id) if key_of(name, id).is_some() => {
                         found.insert((name.clone(), id.to_owned()));
@@ -102,7 +113,8 @@ fn collect(body: &Value, found: &mut BTreeSet<(String, String)>) {
 fn drop_lines(body: &mut Value, others: &BTreeSet<String>) {
     match body {
         Value::Object(members) => {
-            members.values_mut().for_each(|value| drop_lines(value, others));
+            let own = members.iter_mut().filter(|(name, _)| !is_theirs(name));
+            own.for_each(|(_, value)| drop_lines(value, others));
         }
         Value::Array(items) => {
             items.retain(|item| !names(item).iter().any(|(_, id)| others.contains(id)));
@@ -124,10 +136,12 @@ mod tests {
             "orders": [{ "order_id": "o1" }, { "order_id": "o2", "service_id": "a1" }],
             "next": [{ "tool": "t", "arguments": { "agreement_id": "a1" } }, { "tool": "u" }],
             "text": "o1",
+            "result_untrusted": [{ "order_id": "o1" }],
         });
         drop_lines(&mut body, &others);
         let kept = json!({ "orders": [{ "order_id": "o2", "service_id": "a1" }],
-            "next": [{ "tool": "u" }], "text": "o1" });
+            "next": [{ "tool": "u" }], "text": "o1",
+            "result_untrusted": [{ "order_id": "o1" }] });
         assert_eq!(body, kept);
         assert_eq!(names(&kept), BTreeSet::from([("order_id".to_owned(), "o2".to_owned())]));
     }

@@ -14,6 +14,9 @@ use super::LIST_TTL_MS;
 /// The longest argument that is taken, in characters.
 const ARGUMENT_CHARS_MAX: usize = 2_000;
 
+/// The arguments that were given, by name.
+type Given<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// An argument of a prompt.
 struct Argument {
     name: &'static str,
@@ -28,7 +31,7 @@ struct Entry {
     title: &'static str,
     description: &'static str,
     arguments: &'static [Argument],
-    text: fn(&dyn Fn(&str) -> Option<String>) -> String,
+    text: fn(Given<'_>) -> String,
 }
 
 const MARKETPLACE: Argument = Argument {
@@ -134,8 +137,6 @@ const ALL: &[Entry] = &[
         text: monthly_spending,
     },
 ];
-
-type Given<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn buy(given: Given<'_>) -> String {
     let what = given("what").unwrap_or_default();

@@ -72,16 +72,24 @@ fn repeat(body: &mut Value, tool: &str, same: &Value) {
     }
 }
 
+/// What a result or a failure says of money.
+pub(super) fn money_in(body: &Value) -> MoneyMoved {
+    let said = ["/error/money_moved", "/purchase/money_moved"]
+        .into_iter()
+        .find_map(|pointer| body.pointer(pointer).and_then(Value::as_str));
+    match said {
+        Some("yes") => MoneyMoved::Yes,
+        Some("maybe") => MoneyMoved::Maybe,
+        _ => MoneyMoved::No,
+    }
+}
+
 /// What is said in place of a result that is too large: what it says of money stays true.
 fn too_large(body: &Value, size: usize) -> Error {
     let text = |pointers: [&str; 2]| {
         pointers.iter().find_map(|pointer| body.pointer(pointer).and_then(Value::as_str))
     };
-    let moved = match text(["/error/money_moved", "/purchase/money_moved"]) {
-        Some("yes") => MoneyMoved::Yes,
-        Some("maybe") => MoneyMoved::Maybe,
-        _ => MoneyMoved::No,
-    };
+    let moved = money_in(body);
     let error = Error::new(
         Code::UpstreamTooLarge,
         format!("the result has {size} bytes, more than the {RESULT_BYTES_MAX} that are shown"),

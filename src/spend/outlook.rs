@@ -11,10 +11,12 @@ use crate::{error::Error, journal::Purchase, money::Usdc, store::StoreError};
 /// What the owner should know of their limits before they answer.
 #[derive(Debug)]
 pub struct Outlook {
-    /// The policy in force for the client that asks.
+    /// The policy that holds for the purchase's principal.
     pub policy: Policy,
-    /// What is left of the limit for 24 hours, in dollars, the client's own limit included.
+    /// What is left of the owner's limit for 24 hours, in dollars.
     pub left_today: Usdc,
+    /// What is left of the principal's own day, in dollars, where it has a limit of its own.
+    pub own_left: Option<Usdc>,
     /// Whether this seller was paid before.
     pub known_seller: bool,
     /// What a standing grant still covers with this seller, in dollars.
@@ -36,9 +38,9 @@ pub fn outlook(
 ) -> Result<Outlook, StoreError> {
     let (policy, own_day) = policies.of(&purchase.principal);
     let request = request(db, purchase, purchase.max_total, own_day, now)?;
-    let left = policy.day_max_usd.saturating_sub(request.spent);
     Ok(Outlook {
-        left_today: request.own_left.map_or(left, |own| own.min(left)),
+        left_today: policy.day_max_usd.saturating_sub(request.spent),
+        own_left: request.own_left,
         known_seller: request.known_seller,
         granted: request.granted,
         verdict: policy.judge(&request),

@@ -72,23 +72,3 @@ impl<'a> Wait<'a> {
         passes && self.again(what).await
     }
 }
-
-/// Does the work, and tells the caller every second how long it has taken.
-pub(crate) async fn while_telling<T>(
-    owner: &Owner,
-    of_seconds: u32,
-    what: &str,
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = std::pin::pin!(work);
-    let mut elapsed = 0_u32;
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = tokio::time::sleep(Duration::from_secs(1)) => {
-                elapsed = elapsed.saturating_add(1).min(of_seconds);
-                owner.tell(elapsed, of_seconds, what).await;
-            }
-        }
-    }
-}

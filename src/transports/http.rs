@@ -201,7 +201,12 @@ pub async fn serve(
     announce: impl FnOnce(SocketAddr),
 ) -> Result<(), HttpError> {
     let mut told = std::pin::pin!(told_to_end());
-    let listening = listen(address, service(&app), app.stopping().clone()).await?;
+    // Heard from the first moment on, and not only once it listens.
+    let listening = tokio::select! {
+        biased;
+        () = &mut told => return Ok(()),
+        listening = listen(address, service(&app), app.stopping().clone()) => listening?,
+    };
     let address = listening.address();
     if app.settings().http.owner_key_sha256.is_some() && address.ip().is_loopback() {
         app.serve_page_at(format!("http://{address}{}", page::MOUNTED_AT));

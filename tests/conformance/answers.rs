@@ -1,5 +1,6 @@
 //! The tools that answer at once: each kind of content, an error, progress, logs, changed lists.
 #![expect(deprecated, reason = "logging was in the older revisions")]
+#![expect(clippy::needless_pass_by_value, reason = "the router hands out whole values")]
 
 use std::time::Duration;
 

@@ -119,8 +119,8 @@ async fn ask(
     let answer = context.peer.create_elicitation(form).await.map_err(unanswered)?;
     let action = serde_json::to_value(&answer.action).map_err(internal)?;
     let action = action.as_str().unwrap_or_default();
-    let content = json!(answer.content);
-    Ok(text(format!("{label}: action={action}, content={content}")))
+    let filled_in = json!(answer.content);
+    Ok(text(format!("{label}: action={action}, content={filled_in}")))
 }
 
 /// The client cannot be asked, or did not answer.

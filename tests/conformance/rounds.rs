@@ -1,6 +1,7 @@
 //! The tools that take more than one round: what they need goes out as their result, and the same call
 //! comes again with the answers, as revision 2026-07-28 has it.
 #![expect(deprecated, reason = "roots and sampling can still be asked for")]
+#![expect(clippy::needless_pass_by_value, reason = "the router hands out whole values")]
 
 use rmcp::{
     ErrorData, RoleServer,
@@ -97,13 +98,12 @@ impl Fixture {
         state: Option<&str>,
         answers: Option<&InputResponses>,
     ) -> Round {
-        match (self.open(tool, state)?, filled_in(answers, "confirm", "ok")) {
-            (1, Some(_)) => Ok(text("state-ok").into()),
-            _ => {
-                let question = json!({ "confirm": form("Please confirm", "ok", "boolean") });
-                Ok(require(question, self.seal(tool, 1)?)?.into())
-            }
+        let step = self.open(tool, state)?;
+        if step == 1 && filled_in(answers, "confirm", "ok").is_some() {
+            return Ok(text("state-ok").into());
         }
+        let question = json!({ "confirm": form("Please confirm", "ok", "boolean") });
+        Ok(require(question, self.seal(tool, 1)?)?.into())
     }
 }
 
@@ -112,13 +112,12 @@ impl Fixture {
     /// Asks for a name and greets.
     #[tool(name = "test_input_required_result_elicitation")]
     fn round_elicitation(Given(answers): Given) -> Round {
-        match filled_in(answers.as_ref(), "user_name", "name").as_ref().and_then(Value::as_str) {
-            Some(name) => Ok(text(format!("Hello, {name}!")).into()),
-            None => {
-                let question = form("What is your name?", "name", "string");
-                Ok(require(json!({ "user_name": question }), None)?.into())
-            }
+        let name = filled_in(answers.as_ref(), "user_name", "name");
+        if let Some(name) = name.as_ref().and_then(Value::as_str) {
+            return Ok(text(format!("Hello, {name}!")).into());
         }
+        let question = form("What is your name?", "name", "string");
+        Ok(require(json!({ "user_name": question }), None)?.into())
     }
 
     /// Asks for a name, on a stream of its own.
@@ -130,13 +129,11 @@ impl Fixture {
     /// Has the client's model name a capital.
     #[tool(name = "test_input_required_result_sampling")]
     fn round_sampling(Given(answers): Given) -> Round {
-        match sampled(answers.as_ref(), "capital_question") {
-            Some(said) => Ok(text(said).into()),
-            None => {
-                let question = sample("What is the capital of France?", 100);
-                Ok(require(json!({ "capital_question": question }), None)?.into())
-            }
+        if let Some(said) = sampled(answers.as_ref(), "capital_question") {
+            return Ok(text(said).into());
         }
+        let question = sample("What is the capital of France?", 100);
+        Ok(require(json!({ "capital_question": question }), None)?.into())
     }
 
     /// Asks for the client's folders and names them.
@@ -208,20 +205,18 @@ impl Fixture {
     #[tool(name = "test_input_required_result_capabilities")]
     fn round_capabilities(Given(answers): Given, context: RequestContext<RoleServer>) -> Round {
         let able = context.client_capabilities().unwrap_or_default();
-        let mut questions = json!({});
+        let mut questions = serde_json::Map::new();
         if able.elicitation.is_some() {
-            questions["user_name"] = form("What is your name?", "name", "string");
+            let question = form("What is your name?", "name", "string");
+            questions.insert("user_name".to_owned(), question);
         }
         if able.sampling.is_some() {
-            questions["greeting"] = sample("Generate a greeting", 50);
+            questions.insert("greeting".to_owned(), sample("Generate a greeting", 50));
         }
-        let done =
-            questions.as_object().into_iter().flatten().all(|(name, _)| {
-                answers.as_ref().is_some_and(|answers| answers.contains_key(name))
-            });
-        if done {
+        let given = answers.unwrap_or_default();
+        if questions.keys().all(|name| given.contains_key(name)) {
             return Ok(text("Nothing more is needed.").into());
         }
-        Ok(require(questions, None)?.into())
+        Ok(require(Value::Object(questions), None)?.into())
     }
 }

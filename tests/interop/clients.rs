@@ -61,7 +61,7 @@ impl Client {
         assert_eq!(seen["revision"], revision, "{row}");
 
         let profiles = [Profile::Market, Profile::Buy];
-        let offered = tools::in_use(&profiles, &Marketplace::ALL, false);
+        let offered = tools::in_use(&profiles, Marketplace::ALL, false);
         let offered: Vec<&str> = offered.keys().copied().collect();
         assert_eq!(seen["tools"], json!(offered), "{row}");
 

@@ -9,6 +9,8 @@ use crate::market::{Announced, Ended, Market, Over, in_project, installed};
 
 const SUITE: [&str; 5] =
     ["node_modules", "@modelcontextprotocol", "conformance", "dist", "index.js"];
+/// Revisions from before there were requirements: all that the suite has for them.
+const EARLIER: [&str; 2] = ["2025-03-26", "2025-06-18"];
 /// How many scenarios a revision requires of a server.
 const REQUIRED: [(&str, usize); 2] = [("2025-11-25", 30), ("2026-07-28", 37)];
 
@@ -22,11 +24,11 @@ static FIXTURE: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     program.parent().unwrap().join("examples").join("conformance")
 });
 
-/// Runs what a revision requires, and gives the suite's own summary.
-async fn suite(url: &str, revision: &str, baseline: Option<&Path>) -> Ended {
+/// Runs these scenarios, and gives the suite's own summary.
+async fn suite(url: &str, scenarios: &[&str], baseline: Option<&Path>) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(installed(&["node"]));
-    command.arg(installed(&SUITE)).args(["server", "--url", url, "--requirements", revision]);
+    command.arg(installed(&SUITE)).args(["server", "--url", url]).args(scenarios);
     command.arg("--output-dir").arg(folder.path());
     if let Some(baseline) = baseline {
         command.arg("--expected-failures").arg(baseline);
@@ -47,10 +49,16 @@ async fn the_fixture_passes_all_that_is_required() {
     let fixture = Announced::start(Command::new(&*FIXTURE)).await;
     let url = fixture.said["url"].as_str().unwrap();
     for (revision, required) in REQUIRED {
-        let ended = suite(url, revision, None).await;
+        let ended = suite(url, &["--requirements", revision], None).await;
         assert_eq!(ended.code, Some(0), "{revision}: {}", ended.stdout);
         assert_eq!(marked(&ended, "✗"), 0, "{revision}: {}", ended.stdout);
         assert!(marked(&ended, "✓") >= required, "{revision}: {}", ended.stdout);
+    }
+    for revision in EARLIER {
+        let all = ["--suite", "all", "--spec-version", revision];
+        let ended = suite(url, &all, None).await;
+        assert_eq!(ended.code, Some(0), "{revision}: {}", ended.stdout);
+        assert_ne!(marked(&ended, "✓"), 0, "{revision}: {}", ended.stdout);
     }
 }
 
@@ -60,7 +68,8 @@ async fn the_program_passes_all_that_needs_no_test_tools() {
     let server = market.serve().await;
     let baseline = in_project(&["tests", "interop", "conformance-baseline.yml"]);
     for (revision, _) in REQUIRED {
-        let ended = suite(&server.url(Over::Http), revision, Some(&baseline)).await;
+        let ended =
+            suite(&server.url(Over::Http), &["--requirements", revision], Some(&baseline)).await;
         assert_eq!(ended.code, Some(0), "{revision}: {}", ended.stdout);
     }
 }

@@ -265,12 +265,12 @@ async fn delivered(requester: &World, provider: &World, order: &Value, result: V
     assert_eq!(delivery["result_untrusted"], result, "{delivery}");
 }
 
-fn is_write(line: &&String) -> bool {
+fn is_write(line: &str) -> bool {
     !line.contains(" GET ")
 }
 
 /// What the scripts send besides the trade: what has to be refused.
-fn is_probe(line: &&String) -> bool {
+fn is_probe(line: &str) -> bool {
     let without_role = line.starts_with("croo GET /orders {\"page=1\", \"page_size=20\"}");
     let wrong_role =
         line.contains("/orders/negotiate {\"page=1\", \"page_size=20\", \"role=buyer\"}");
@@ -282,7 +282,8 @@ fn compare(name: &str, run: &Run, own: &BTreeSet<String>, info: &Value) {
     let missing: Vec<_> =
         theirs.iter().filter(|line| !is_probe(line) && !own.contains(*line)).collect();
     assert!(missing.is_empty(), "{name} sends, and we do not:\n{missing:#?}\nof ours:\n{own:#?}");
-    let more: Vec<_> = own.iter().filter(is_write).filter(|line| !theirs.contains(*line)).collect();
+    let more: Vec<_> =
+        own.iter().filter(|line| is_write(line)).filter(|line| !theirs.contains(*line)).collect();
     assert!(more.is_empty(), "we send, and {name} does not:\n{more:#?}");
 }
 

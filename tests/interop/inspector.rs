@@ -62,13 +62,20 @@ impl<'a> Inspector<'a> {
         assert!(tools["tools"].as_array().unwrap().len() > 20, "{row}: {tools}");
 
         let resources = self.reads(&["--method", "resources/list"]).await;
-        let uri = resources["resources"][0]["uri"].as_str().unwrap();
-        let read = self.reads(&["--method", "resources/read", "--uri", uri]).await;
-        let text = read["contents"][0]["text"].as_str().unwrap();
-        assert!(serde_json::from_str::<Value>(text).is_ok(), "{row}: {read}");
+        for resource in resources["resources"].as_array().unwrap() {
+            let uri = resource["uri"].as_str().unwrap();
+            let read = self.reads(&["--method", "resources/read", "--uri", uri]).await;
+            let text = read["contents"][0]["text"].as_str().unwrap();
+            assert!(serde_json::from_str::<Value>(text).is_ok(), "{row}: {read}");
+        }
 
         let prompts = self.reads(&["--method", "prompts/list"]).await;
-        assert!(prompts["prompts"].is_array(), "{row}: {prompts}");
+        assert_ne!(prompts["prompts"].as_array().unwrap().len(), 0, "{row}: {prompts}");
+
+        let asks = ["--prompt-name", "buy", "--prompt-args", "what=a word count"];
+        let prompt = self.reads(&[&["--method", "prompts/get"], &asks[..]].concat()).await;
+        let text = prompt["messages"][0]["content"]["text"].as_str().unwrap();
+        assert!(text.contains("a word count"), "{row}: {prompt}");
 
         let call = ["--method", "tools/call", "--tool-name"];
         let search = [&call[..], &["market_search", "--tool-args-json", r#"{"query":"text"}"#]];

@@ -139,12 +139,14 @@ pub(crate) struct Market {
 impl Market {
     pub(crate) async fn open(over: Over) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut settings = format!("[policy]\nask_above_usd = \"{ASK_ABOVE_USD}\"\n");
-        let token = (over == Over::Guarded).then(|| {
+        let policy = format!("[policy]\nask_above_usd = \"{ASK_ABOVE_USD}\"\n");
+        let (token, settings) = if over == Over::Guarded {
             let (token, digest) = credential::make(credential::CLIENT_PREFIX);
-            settings += &format!("[clients.visitor]\ntoken_sha256 = \"{digest}\"\n");
-            token.expose_secret().to_owned()
-        });
+            let client = format!("[clients.visitor]\ntoken_sha256 = \"{digest}\"\n");
+            (Some(token.expose_secret().to_owned()), policy + &client)
+        } else {
+            (None, policy)
+        };
         // Where the program looks by itself: some clients have a `--config` of their own.
         let config = folder.path().join(".config").join("haggle");
         std::fs::create_dir_all(&config).unwrap();

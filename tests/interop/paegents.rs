@@ -30,7 +30,7 @@ const GAVE: &[(&str, &str)] = &[
     ("create_usage_agreement", r#"{"status":"proposed","cents":30}"#),
     ("create_webhook", r#"{"status":"active"}"#),
     ("delete", r#"{"verb":"DELETE","path":"/items/1"}"#),
-    ("delete_service", r#"{}"#),
+    ("delete_service", "{}"),
     ("dispute_usage_agreement", r#"{"status":"disputed"}"#),
     ("get", r#"{"verb":"GET","path":"/items?page=2"}"#),
     ("get_activation_package", r#"{"deposit":300000,"fee":100000,"quantity":10}"#),
@@ -73,7 +73,7 @@ const GAVE: &[(&str, &str)] = &[
     ("rotate_webhook_secret", r#"{"fresh":true}"#),
     ("search_recipients", r#"{"found":1,"account":"acct_acme"}"#),
     ("search_services", r#"{"total":1,"price":3}"#),
-    ("send_test_webhook", r#"{}"#),
+    ("send_test_webhook", "{}"),
     (
         "submit_sponsored_buyer_withdraw",
         r#"{"role":"buyer","action":"buyer_withdraw","sponsored":true}"#,

@@ -44,9 +44,12 @@ const NOT_OURS: [(&str, &str); 4] = [
     ),
 ];
 
-/// Where we send something else on purpose: why, and what takes the difference out of both sides. Each
-/// has to take one out.
-const ON_PURPOSE: [(&str, fn(&mut Shape)); 5] = [
+/// A difference: why there is one, and what takes it out.
+type Difference = (&'static str, fn(&mut Shape));
+
+/// Where we send something else on purpose, with what takes the difference out of both sides. Each has to
+/// take one out.
+const ON_PURPOSE: [Difference; 5] = [
     ("what has no body is of no kind", |shape| {
         if shape.body.is_null() {
             shape.kind = None;

@@ -90,7 +90,8 @@ const focus = (page) =>
 async function keyboard(browser) {
   const page = await (await browser.newContext({ viewport: sizes.desk })).newPage();
   await page.goto(task.base + task.to);
-  await page.keyboard.type(task.key); // the field has the focus
+  await page.locator("[name=key]:focus").waitFor(); // the field has the focus, without a click
+  await page.keyboard.type(task.key);
   await page.keyboard.press("Enter");
   await page.waitForURL(task.base + task.to);
   const order = [];

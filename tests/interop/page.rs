@@ -80,9 +80,8 @@ async fn with_a_past(world: &World) {
             earlier.natural_key = earlier.id.to_string();
             let micros = u64::try_from(50_000 + (day * 37 % 11) * 130_000).unwrap_or(0);
             earlier.amount = Some(haggle::money::Usdc::from_micros(micros));
-            earlier.item_name = ["Text statistics", "CSV summary", "JSON schema check"]
-                [usize::try_from(day % 3).unwrap_or(0)]
-            .to_owned();
+            let names = ["Text statistics", "CSV summary", "JSON schema check"];
+            names[usize::try_from(day % 3).unwrap_or(0)].clone_into(&mut earlier.item_name);
             (earlier.created_at, earlier.updated_at) = (at, at);
             (earlier.reserved_at, earlier.finished_at) = (Some(at), Some(at));
             earlier.account_nonce = None;

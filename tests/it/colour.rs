@@ -42,11 +42,14 @@ fn what_is_piped_has_no_escape_byte() {
     }
 }
 
+/// What it shows, the arguments, the environment, and whether there is colour.
+type Row<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], bool);
+
 #[test]
 fn a_terminal_has_colour_unless_it_is_unwanted() {
     let home = Home::new();
     #[rustfmt::skip]
-    let rows: [(&str, &[&str], &[(&str, &str)], bool); 8] = [
+    let rows: [Row<'_>; 8] = [
         // what it shows       arguments      environment              coloured
         ("findings",           COMMANDS[0],   &[],                     true),
         ("a difference",       COMMANDS[2],   &[],                     true),

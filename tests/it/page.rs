@@ -127,7 +127,7 @@ async fn what_is_approved_here_is_paid_by_the_tool() {
     assert_eq!(done["purchase"]["delivery"], "delivered");
     assert_eq!(world.charges().await.len(), 1);
     world.audit().await;
-    page.get(&format!("/owner/purchases/{id}")).await.says(200, &["paid and delivered", "yes"]);
+    page.get(&format!("/owner/purchases/{id}")).await.says(200, &["Paid and delivered", "yes"]);
     page.get("/owner").await.says(200, &["Nothing waits for your answer", "49.95"]);
     page.get("/owner/limits").await.says(200, &["49.95", "10 USD", "local"]);
     // The next one is from a seller with a past.

@@ -96,7 +96,9 @@ async fn the_inbox_is_followed(era: Era) {
     let make = Make { era, times: Some(hurried()), ..Make::default() };
     let world = World::start_with(make).await;
     let listed = world.client().list_all_resources().await.unwrap();
-    assert_eq!(listed.iter().map(|r| r.uri.as_str()).collect::<Vec<_>>(), [INBOX]);
+    let listed: Vec<_> = listed.iter().map(|resource| resource.uri.as_str()).collect();
+    let all = ["haggle://purchases", INBOX, "haggle://policy", "haggle://errors"];
+    assert_eq!(listed, all);
     assert_eq!(read(&world).await, json!({ "events": [], "cursor": 0, "mode": "sandbox" }));
     let unknown = ReadResourceRequestParams::new(UNKNOWN);
     let refused = format!("{:?}", world.client().read_resource(unknown).await.unwrap_err());

@@ -43,6 +43,21 @@ impl World {
         json!({ "order_id": order["order_id"], "max_total_usd": order["cost"]["total_usd"] })
     }
 
+    /// Asks the sandbox's chain, as any other program would.
+    pub(crate) async fn rpc(&self, method: &str, params: Value) -> Value {
+        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let url = self.sandbox.info().chain.rpc_url;
+        let answer = self.http.post(url).json(&question).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["result"].clone()
+    }
+
+    /// Sets what the wallet has.
+    pub(crate) async fn balance(&self, balance: &Value) {
+        let mut balance = balance.clone();
+        balance["address"] = json!(self.sandbox.info().crochet.buyer.wallet);
+        self.admin("POST", "/balance", Some(balance)).await;
+    }
+
     /// Does what an answer says comes next, and so on, as [`World::follow`].
     pub(crate) async fn finish(&self, answer: Result<Value, Value>) -> Result<Value, Value> {
         match answer {

@@ -11,12 +11,13 @@ use haggle::{
     clock::wall_ms,
     config::{
         CROCHET_API_URL, ChainSettings, CrochetSettings, CrooSettings, Mode, PaegentsSettings,
-        Settings, VaultSettings, WalletSettings,
+        Settings, VaultSettings, WalletSettings, http::HttpSettings,
     },
     ids::PurchaseId,
     journal::{self, Purchase, State},
     marketplaces::{Marketplace, croo::stream::Times},
     money::Usdc,
+    principal::Principal,
     profile::Profile,
     sandbox::{Options, Sandbox},
     spend::{Patience, approvals, policy::Policy},
@@ -103,6 +104,10 @@ pub(crate) struct Make {
     pub(crate) paegents_agent: Option<(String, String)>,
     /// The root of a live Crochet, instead of the sandbox's.
     pub(crate) live: Option<String>,
+    /// The clients that have a token for the HTTP server.
+    pub(crate) clients: Vec<Principal>,
+    /// Its settings.
+    pub(crate) http: HttpSettings,
 }
 
 impl Default for Make {
@@ -122,6 +127,8 @@ impl Default for Make {
             croo_key: None,
             paegents_agent: None,
             live: None,
+            clients: Vec::new(),
+            http: HttpSettings::default(),
         }
     }
 }
@@ -139,7 +146,7 @@ pub(crate) struct World {
     pub(crate) make: Make,
     folder: Arc<tempfile::TempDir>,
     client: RunningService<RoleClient, Person>,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     process: Process,
 }
 
@@ -457,21 +464,6 @@ impl World {
         done.await.unwrap();
     }
 
-    /// Asks the sandbox's chain, as any other program would.
-    pub(crate) async fn rpc(&self, method: &str, params: Value) -> Value {
-        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let url = self.sandbox.info().chain.rpc_url;
-        let answer = self.http.post(url).json(&question).send().await.unwrap();
-        answer.json::<Value>().await.unwrap()["result"].clone()
-    }
-
-    /// Sets what the wallet has.
-    pub(crate) async fn balance(&self, balance: &Value) {
-        let mut balance = balance.clone();
-        balance["address"] = json!(self.sandbox.info().crochet.buyer.wallet);
-        self.admin("POST", "/balance", Some(balance)).await;
-    }
-
     /// Waits until the first purchase is like this.
     pub(crate) async fn until(&self, is: impl Fn(&Purchase) -> bool) {
         for _ in 0..200 {
@@ -606,7 +598,7 @@ pub(crate) fn settings(sandbox: &Sandbox, data_dir: PathBuf, make: &Make) -> Set
         },
         chain: ChainSettings::default(),
         vault: VaultSettings { passphrase_file: None, no_keyring: true },
-        http: haggle::config::http::HttpSettings::default(),
-        clients: Vec::new(),
+        http: make.http.clone(),
+        clients: make.clients.clone(),
     }
 }

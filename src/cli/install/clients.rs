@@ -200,10 +200,10 @@ impl Client {
     #[must_use]
     pub const fn then(self) -> &'static str {
         match self {
-            Self::ClaudeCode => "Start Claude Code anew; /mcp shows its servers.",
-            Self::ClaudeDesktop => "Quit Claude Desktop and start it again.",
-            Self::Cursor => "Cursor Settings, MCP: switch the server on.",
-            Self::VsCode => "VS Code: run `MCP: List Servers` and start the server.",
+            Self::ClaudeCode => "Claude Code: start it again; `/mcp` shows its servers.",
+            Self::ClaudeDesktop => "Claude Desktop: quit it and start it again.",
+            Self::Cursor => "Cursor: in the settings, under MCP, switch the server on.",
+            Self::VsCode => "VS Code: `MCP: List Servers` in the command palette starts it.",
         }
     }
 }

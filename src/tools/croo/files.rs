@@ -16,9 +16,10 @@ use crate::{
         croo::{
             Croo,
             objects::{GetDownloadUrl, GetUploadUrl, LINK_SECONDS, ObjectKey},
-            storage::{self, Link, Reach, Sent, SystemNames, Taken},
+            storage::{self, Link, Reach, STORAGE_TIMEOUT, Sent, SystemNames, Taken},
         },
     },
+    owner::Owner,
     recovery::NextCall,
     server::Server,
     tools::{Args, Reply, input, output},
@@ -118,6 +119,7 @@ impl Server {
     async fn croo_upload_file(
         &self,
         Args(args): Args<UploadFileArgs>,
+        owner: Owner,
     ) -> Result<Reply<UploadedView>, Error> {
         let name = file_name(&args.file_name)?;
         let content_type = match args.content_type {
@@ -128,7 +130,9 @@ impl Server {
                 return Err(Error::argument("content_type", problem, "\"text/csv\""));
             }
         };
-        let (object_key, sent) = upload(self.app(), &name, &content_type).await?;
+        let sending = upload(self.app(), &name, &content_type);
+        let (object_key, sent) =
+            owner.telling("sending the file", STORAGE_TIMEOUT, sending).await?;
         let why = "shows the orders to deliver; put this object_key into the `result` of \
                    croo_deliver_order";
         let arguments = json!({ "role": "provider", "status": "paid" });
@@ -189,6 +193,7 @@ impl Server {
     async fn croo_download_file(
         &self,
         Args(args): Args<DownloadFileArgs>,
+        owner: Owner,
     ) -> Result<Reply<DownloadedView>, Error> {
         let name = match &args.file_name {
             Some(name) => file_name(name)?,
@@ -199,7 +204,8 @@ impl Server {
             let problem = "must be 64 hex digits";
             return Err(Error::argument("sha256", problem, &format!("\"{}\"", "0f".repeat(32))));
         }
-        let taken = download(self.app(), &args.object_key).await?;
+        let taking = download(self.app(), &args.object_key);
+        let taken = owner.telling("fetching the file", STORAGE_TIMEOUT, taking).await?;
         if let Some(expected) =
             args.sha256.filter(|given| !given.eq_ignore_ascii_case(&taken.sha256))
         {

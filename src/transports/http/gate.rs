@@ -135,6 +135,8 @@ pub(super) enum Refused {
     Sessions,
     /// Its body is larger than this many bytes.
     Body(usize),
+    /// Its body is said to be something else than JSON.
+    NotJson,
 }
 
 impl IntoResponse for Refused {
@@ -177,6 +179,9 @@ impl IntoResponse for Refused {
             Self::Rate(seconds) => later("too many requests in a minute", seconds),
             Self::InFlight => later("too many requests are being answered", 1),
             Self::Sessions => later("too many sessions are open", 60),
+            Self::NotJson => {
+                plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json")
+            }
             Self::Body(most) => plain(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 &format!("the body has more than {most} bytes"),
@@ -198,12 +203,15 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    /// What it shows, the headers, what becomes of it.
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<(), Refused>);
+
     #[test]
     fn names_and_origins() {
         let hosts = ["haggle.example.com".to_owned(), "h.example.com:8443".to_owned()];
         let gate = Gate::new(&hosts, &["https://app.example.com".to_owned()]).unwrap();
         #[rustfmt::skip]
-        let rows: &[(&str, &[(&str, &str)], Result<(), Refused>)] = &[
+        let rows: &[Row<'_>] = &[
             ("this machine",         &[("host", "127.0.0.1:8765")],                              Ok(())),
             ("by name",              &[("host", "LOCALHOST")],                                   Ok(())),
             ("IPv6",                 &[("host", "[::1]:1")],                                     Ok(())),

@@ -1,5 +1,8 @@
 //! HTTP with server-sent events, the transport of 2024-11-05, which older clients still open: a stream
 //! at `/sse` names the address to which the client posts its messages. The stream is the session.
+//!
+//! Invariant: an answer that is not read counts as a request in flight, so that who does not read
+//! cannot have more and more kept for them.
 
 use std::{
     collections::HashMap,
@@ -21,7 +24,7 @@ use rmcp::{
     RoleServer, ServerHandler, ServiceExt as _,
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::spend::random;
@@ -33,12 +36,19 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a silent stream says that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-type Inbound = mpsc::Sender<RxJsonRpcMessage<RoleServer>>;
+/// An open session: where its messages go, and the requests whose answers have not been read.
+#[derive(Clone)]
+struct Open {
+    inbound: mpsc::Sender<RxJsonRpcMessage<RoleServer>>,
+    unread: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
+}
+
+type Sessions = Arc<Mutex<HashMap<String, Open>>>;
 
 /// The sessions of a client.
 pub(super) struct Legacy<H> {
     handler: Arc<dyn Fn() -> H + Send + Sync>,
-    open: Arc<Mutex<HashMap<String, Inbound>>>,
+    open: Sessions,
     ended: CancellationToken,
 }
 
@@ -63,10 +73,16 @@ impl<H: ServerHandler> Legacy<H> {
         let id = hex::encode(random());
         let (to_server, inbound) = mpsc::channel(CHANNEL);
         let (to_client, outbound) = mpsc::channel::<TxJsonRpcMessage<RoleServer>>(CHANNEL);
-        lock(&self.open).insert(id.clone(), to_server);
+        let unread = Arc::<Mutex<Vec<_>>>::default();
+        let open = Open { inbound: to_server, unread: unread.clone() };
+        lock(&self.open).insert(id.clone(), open);
         let ended = self.ended.child_token();
-        let session =
-            Session { id: id.clone(), open: self.open.clone(), _ends: ended.clone().drop_guard() };
+        let session = Session {
+            id: id.clone(),
+            open: self.open.clone(),
+            unread,
+            _ends: ended.clone().drop_guard(),
+        };
         let handler = (self.handler)();
         tokio::spawn(async move {
             let inbound = stream::unfold(inbound, |mut inbound| async move {
@@ -83,6 +99,9 @@ impl<H: ServerHandler> Legacy<H> {
         let first = Event::default().event("endpoint").data(address);
         let messages = stream::unfold((outbound, session), |(mut outbound, session)| async move {
             let message = outbound.recv().await?;
+            if !matches!(message, TxJsonRpcMessage::<RoleServer>::Notification(_)) {
+                lock(&session.unread).pop();
+            }
             let event = Event::default().event("message").json_data(&message).unwrap_or_default();
             Some((event, (outbound, session)))
         });
@@ -95,11 +114,13 @@ impl<H: ServerHandler> Legacy<H> {
         &self,
         session: &str,
         message: RxJsonRpcMessage<RoleServer>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Response {
-        let Some(inbound) = lock(&self.open).get(session).cloned() else {
+        let Some(open) = lock(&self.open).get(session).cloned() else {
             return (StatusCode::NOT_FOUND, "there is no such session").into_response();
         };
-        match inbound.send_timeout(message, ROOM_TIMEOUT).await {
+        lock(&open.unread).extend(permit);
+        match open.inbound.send_timeout(message, ROOM_TIMEOUT).await {
             Ok(()) => StatusCode::ACCEPTED.into_response(),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                 let words = "the session is busy: its stream is not being read";
@@ -115,7 +136,8 @@ impl<H: ServerHandler> Legacy<H> {
 /// A session, for as long as its stream is read.
 struct Session {
     id: String,
-    open: Arc<Mutex<HashMap<String, Inbound>>>,
+    open: Sessions,
+    unread: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
     _ends: tokio_util::sync::DropGuard,
 }
 
@@ -125,6 +147,6 @@ impl Drop for Session {
     }
 }
 
-fn lock(open: &Mutex<HashMap<String, Inbound>>) -> MutexGuard<'_, HashMap<String, Inbound>> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

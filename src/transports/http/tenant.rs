@@ -120,6 +120,9 @@ impl<H: ServerHandler> Served<H> {
         let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
             return Refused::InFlight.into_response();
         };
+        if !is_json(request.headers()) {
+            return Refused::NotJson.into_response();
+        }
         let (parts, body) = request.into_parts();
         let bytes = match self.read(body).await {
             Ok(bytes) => bytes,
@@ -154,21 +157,27 @@ impl<H: ServerHandler> Served<H> {
 
     /// Takes a message for such a session.
     pub(super) async fn post_legacy(&self, session: &str, request: Request<Body>) -> Response {
-        let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|value| {
-            value.to_str().is_ok_and(|it| it.trim_start().starts_with("application/json"))
-        });
-        if !is_json {
-            let words = "the body has to be application/json";
-            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, words).into_response();
+        if !is_json(request.headers()) {
+            return Refused::NotJson.into_response();
         }
         let bytes = match self.read(request.into_body()).await {
             Ok(bytes) => bytes,
             Err(refused) => return refused,
         };
-        match message::read(&bytes) {
-            Ok(message) => self.legacy.accept(session, message).await,
-            Err(refusal) => bad_request(&refusal),
-        }
+        let message = match message::read(&bytes) {
+            Ok(message) => message,
+            Err(refusal) => return bad_request(&refusal),
+        };
+        let permit = self.in_flight.clone().try_acquire_owned();
+        // What asks for nothing is answered nothing that could be waited for.
+        let permit = match (&message, permit) {
+            (RxJsonRpcMessage::<RoleServer>::Request(_), Ok(permit)) => Some(permit),
+            (RxJsonRpcMessage::<RoleServer>::Request(_), Err(_)) => {
+                return Refused::InFlight.into_response();
+            }
+            _ => None,
+        };
+        self.legacy.accept(session, message, permit).await
     }
 
     async fn read(&self, body: Body) -> Result<Bytes, Response> {
@@ -179,6 +188,12 @@ impl<H: ServerHandler> Served<H> {
             Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
         }
     }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 fn bad_request(refusal: &serde_json::Value) -> Response {

@@ -12,13 +12,13 @@ use crate::{
 
 async fn to_a_business(case: Case) {
     let world = World::start().await;
-    pays(case, world, "paegents_create_payment", to_business()).await;
+    Box::pin(pays(case, world, "paegents_create_payment", to_business())).await;
 }
 
 async fn to_an_agent(case: Case) {
     let world = World::start().await;
     let args = to_agent(&world);
-    pays(case, world, "paegents_create_a2a_payment", args).await;
+    Box::pin(pays(case, world, "paegents_create_a2a_payment", args)).await;
 }
 
 /// `Undone("payment_unknown")` stands for what only the owner can tell.

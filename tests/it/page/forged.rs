@@ -5,6 +5,9 @@ use haggle::journal::State;
 use super::{asking, resume, state, waiting};
 use crate::served::{Served, encoded};
 
+/// What it shows, who sends it, the headers, the form, and what it is answered with.
+type Row<'a> = (&'a str, &'a Served, &'a [(&'a str, &'a str)], &'a str, u16);
+
 /// What an approval of this purchase would hold.
 fn approval(token: &str, envelope: &str) -> String {
     encoded(&[("form_token", token), ("envelope", envelope), ("answer", "approve")])
@@ -31,7 +34,7 @@ async fn a_forged_approval_changes_nothing() {
     let localhost = format!("http://localhost:{port}");
     let (plain, none) = (("content-type", "text/plain"), [].as_slice());
     #[rustfmt::skip]
-    let rows: [(&str, &Served, &[(&str, &str)], &str, u16); 15] = [
+    let rows: [Row<'_>; 15] = [
         // what it shows         who        headers                               form                                 status
         ("no session",           &stranger, none,                                 &right,                              403),
         ("no token",             &page,     none,                                 &bare,                               403),

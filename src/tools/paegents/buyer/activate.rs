@@ -25,12 +25,8 @@ use crate::{
             reading::{agreement as read_agreement, purchase_of},
             shown::AgreementView,
         },
-        wait::while_telling,
     },
 };
-
-/// How long an activation is followed, in seconds.
-const FOLLOWED_SECONDS: u32 = 45;
 
 /// An escrow that was paid.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -65,8 +61,7 @@ pub(super) async fn activate(
             },
         }
     };
-    let what = "waiting for the escrow to be funded";
-    match Box::pin(while_telling(owner, FOLLOWED_SECONDS, what, paying)).await? {
+    match Box::pin(paying).await? {
         Outcome::Ask(question) => Ok(Outcome::Ask(question)),
         Outcome::Done(purchase) => Ok(Outcome::Done(shown(app, args, &purchase).await)),
     }

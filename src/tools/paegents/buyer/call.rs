@@ -16,7 +16,7 @@ use crate::{
         Marketplace,
         paegents::{
             escrow::natural_key,
-            metered::{BODY_BYTES_MAX, CallMethod, CallPath},
+            metered::{BODY_BYTES_MAX, CALL_TIMEOUT, CallMethod, CallPath},
         },
     },
     owner::Owner,
@@ -69,7 +69,8 @@ pub(super) async fn call(
         refreshed.map_err(|error| error.at_least(MoneyMoved::Maybe))?;
         draws::make(&maker, &asked).await
     });
-    let made = made.await.unwrap_or_else(|_| {
+    let made = owner.telling("calling the service", CALL_TIMEOUT, made).await;
+    let made = made.unwrap_or_else(|_| {
         tracing::error!(what = "a draw", "a call's task broke");
         let message = format!("the call of the agreement {id} broke");
         Err(Error::new(Code::Internal, message).money(MoneyMoved::Maybe))

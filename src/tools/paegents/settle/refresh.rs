@@ -18,12 +18,8 @@ use crate::{
             settle::reads::ReadArgs,
             shown::AgreementView,
         },
-        wait::while_telling,
     },
 };
-
-/// How long the payment is followed, in seconds.
-const FOLLOWED_SECONDS: u32 = 45;
 
 /// Signs new permits and hands them in, where those of the activation are over.
 ///
@@ -45,9 +41,7 @@ pub(super) async fn refresh(
         let error = Error::new(Code::WrongState, message).at(Marketplace::Paegents);
         return Err(with_next(error, steps::of_agreement(&agreement, Some(Role::Buyer))));
     };
-    let what = "waiting for the escrow to be funded";
-    let renewing = app.spending().renew(owner, &known.id);
-    let renewed = Box::pin(while_telling(owner, FOLLOWED_SECONDS, what, renewing)).await;
+    let renewed = Box::pin(app.spending().renew(owner, &known.id)).await;
     let purchase = renewed.map_err(|error| {
         // What came to nothing is paid anew, with the owner's word for it.
         let is_over = error.is(Code::WrongState) && error.money_moved == MoneyMoved::No;
