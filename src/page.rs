@@ -13,7 +13,7 @@
 //! - An answer holds for what was shown: the form names the envelope, and what has changed since is
 //!   shown anew.
 //! - What a marketplace wrote is cleaned, bounded, escaped and marked as theirs.
-//! - Every answer carries the headers of [`finish`], errors as well.
+//! - Every answer carries the same security headers, errors as well.
 
 mod answers;
 mod asks;

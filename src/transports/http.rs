@@ -125,6 +125,7 @@ pub async fn listen<H: ServerHandler>(
         return Err(HttpError::Open(address));
     }
     let gate = Gate::new(&settings.allowed_hosts, &settings.allowed_origins)?;
+    let cors = gate.cors();
     let listener =
         TcpListener::bind(address).await.map_err(|error| HttpError::Address(address, error))?;
     let address = listener.local_addr().map_err(|error| HttpError::Address(address, error))?;
@@ -142,6 +143,7 @@ pub async fn listen<H: ServerHandler>(
         .route("/mcp", any(mcp))
         .route("/sse", get(sse))
         .route("/messages", post(messages))
+        .layer(cors)
         .route("/metrics", get(counted))
         .with_state(parts.clone())
         .merge(beside)

@@ -3,14 +3,36 @@
 //! Invariants: a web page of another origin reaches nothing, whatever name it is reached by; a token
 //! is read from the `Authorization` header alone, and no handler sees it.
 
+use std::time::Duration;
+
 use axum::{
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts, uri::Authority},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts,
+        uri::Authority,
+    },
     response::{IntoResponse, Response},
 };
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::{Host, Url};
 
 /// The names of this machine itself, with any port.
 const OWN_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// The headers that a page may send.
+const ASKED: [&str; 8] = [
+    "accept",
+    "authorization",
+    "content-type",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
+];
+/// The headers that a page may read.
+const TOLD: [&str; 3] = ["mcp-session-id", "retry-after", "www-authenticate"];
+/// How long a browser keeps what it was told.
+const CORS_KEPT: Duration = Duration::from_hours(1);
 
 /// The names and origins that are accepted, besides those of this machine.
 #[derive(Clone, Debug)]
@@ -63,6 +85,22 @@ impl Gate {
             (Some(origin), None) if self.trusts(origin) => Ok(()),
             _ => Err(Refused::Origin),
         }
+    }
+
+    /// What browsers are told that ask whether a page may call: yes to the configured origins alone.
+    /// A page of this machine is not refused, and not let in either: anybody may have put it there.
+    pub(super) fn cors(&self) -> CorsLayer {
+        let origins = self.origins.clone();
+        let is_configured = move |origin: &HeaderValue, _: &Parts| {
+            let url = origin.to_str().ok().and_then(|text| Url::parse(text).ok());
+            url.is_some_and(|url| origins.contains(&url.origin()))
+        };
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::predicate(is_configured))
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_headers(ASKED.map(HeaderName::from_static))
+            .expose_headers(TOLD.map(HeaderName::from_static))
+            .max_age(CORS_KEPT)
     }
 
     fn knows(&self, host: &Authority) -> bool {

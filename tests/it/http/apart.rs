@@ -51,6 +51,9 @@ async fn another_s_purchase_is_not_found() {
     assert_ne!(again["purchase"]["id"], id.as_str());
     assert_eq!(site.world.charges().await.len(), 2);
     site.world.audit().await;
+    // What a client shows us, no marketplace is shown.
+    let sent = serde_json::to_string(&site.world.requests().await).unwrap();
+    assert!(!sent.contains(&token("ann")) && !sent.contains("haggle_client_"), "a token left");
 }
 
 /// An order that one has paid is another's neither to read nor to pay.

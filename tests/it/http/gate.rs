@@ -84,6 +84,42 @@ async fn who_may_call_and_from_where() {
     }
 }
 
+/// A browser asks first: it lets pages of the configured origin call, and no other.
+#[tokio::test]
+async fn pages_of_configured_origins_may_call() {
+    let site = site(HttpSettings::default()).await;
+    let allowed = |answer: &reqwest::Response| {
+        let header = answer.headers().get("access-control-allow-origin");
+        header.map(|origin| origin.to_str().unwrap().to_owned())
+    };
+    let page = "https://app.example.com";
+    let rows = [
+        (page, 200, Some(page.to_owned())),
+        ("http://localhost:3000", 200, None),
+        ("https://evil.example.com", 403, None),
+    ];
+    for (origin, status, expected) in rows {
+        for path in ["/mcp", "/sse", "/messages?sessionId=x"] {
+            let asked = site
+                .request(Method::OPTIONS, path)
+                .header("origin", origin)
+                .header("access-control-request-method", "POST")
+                .header("access-control-request-headers", "authorization,mcp-session-id");
+            let answer = asked.send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{path} from {origin}");
+            assert_eq!(allowed(&answer), expected, "{path} from {origin}");
+        }
+    }
+    let called = site.modern(Some("ann"), "tools/list", &json!({})).header("origin", page);
+    let answer = called.send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), allowed(&answer)), (200, Some(page.to_owned())));
+    let exposed = answer.headers()["access-control-expose-headers"].to_str().unwrap();
+    assert!(exposed.contains("mcp-session-id"), "{exposed}");
+    // The owner's page is nobody else's to read.
+    let asked = site.request(Method::GET, "/owner/sign-in").header("origin", page);
+    assert_eq!(allowed(&asked.send().await.unwrap()), None);
+}
+
 #[tokio::test]
 async fn what_is_no_message_is_answered() {
     let site = site(HttpSettings { body_bytes_max: 4096, ..HttpSettings::default() }).await;
