@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub use rows::{
     EventLine, Filter, active_on_account, begun_by, events_of, export, find, hear, list,
-    open_by_key, open_ids, open_on_account_since, plan, present, recent_by_key, record, spent_by,
+    open_by_key, open_ids, paid_on_account, plan, present, recent_by_key, record, spent_by,
     spent_since,
 };
 

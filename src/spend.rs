@@ -13,9 +13,11 @@
 
 pub mod actions;
 pub mod approvals;
+pub mod budget;
 pub mod draws;
 mod drive;
 pub mod evm;
+mod heard;
 pub mod outlook;
 mod plan;
 pub mod policy;

@@ -289,26 +289,24 @@ pub fn active_on_account(
     )
 }
 
-/// How many payments of this account were open at `since` or begun later, and are not known to be
-/// dead.
+/// How many payments of this account there were: those that are settled, and those that are begun
+/// and not known to be dead, which are these and more.
 ///
 /// # Errors
 ///
 /// Where the store fails.
-pub fn open_on_account_since(
+pub fn paid_on_account(
     db: &Connection,
     chain_id: u64,
     account: &str,
-    since: i64,
-) -> Result<u64, StoreError> {
-    let count: i64 = db.query_row(
-        "SELECT count(*) FROM purchases
-         WHERE chain_id = ?1 AND account = ?2 AND state != 'failed'
-             AND (finished_at IS NULL OR finished_at >= ?3)",
-        params![i64::try_from(chain_id).unwrap_or(0), account, since],
-        |row| row.get(0),
+) -> Result<(u64, u64), StoreError> {
+    let (settled, begun): (i64, i64) = db.query_row(
+        "SELECT count(*) FILTER (WHERE state = 'settled'), count(*) FROM purchases
+         WHERE chain_id = ?1 AND account = ?2 AND state != 'failed'",
+        params![i64::try_from(chain_id).unwrap_or(0), account],
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    Ok(u64::try_from(count).unwrap_or(0))
+    Ok((u64::try_from(settled).unwrap_or(0), u64::try_from(begun).unwrap_or(0)))
 }
 
 /// What was spent, or may have been, at `since` or later, over all principals.

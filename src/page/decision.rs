@@ -75,7 +75,7 @@ impl Decision {
 
     /// Why the policy does not decide alone.
     fn reasons(&self) -> String {
-        let (purchase, policy, mut why) = (&self.purchase, &self.outlook.policy, Vec::new());
+        let (purchase, policy, mut why) = (&self.purchase, &self.outlook.budget.policy, Vec::new());
         if purchase.max_total > policy.ask_above_usd {
             why.push(format!("it costs more than {} USD", policy.ask_above_usd));
         }
@@ -92,13 +92,14 @@ impl Decision {
     }
 
     fn limits(&self) -> Markup {
-        let Outlook { policy, left_today, own_left, granted, verdict, .. } = &self.outlook;
+        let Outlook { budget, granted, verdict, .. } = &self.outlook;
+        let (policy, left_today) = (&budget.policy, budget.left_today());
         let after = left_today.saturating_sub(self.purchase.max_total);
         html! {
             (usd(left_today)) " of " (usd(policy.day_max_usd)) " are left for 24 hours"
             @if verdict.is_ok() { ", " (usd(after)) " after this" }
             "; one purchase may cost " (usd(policy.purchase_max_usd))
-            @if let Some(own) = own_left {
+            @if let Some(own) = budget.own_left {
                 "; " (code(&self.purchase.principal)) " has " (usd(own)) " left of its own 24 hours"
             }
             @if *granted > Usdc::ZERO { "; your standing grant for this seller covers " (usd(granted)) }

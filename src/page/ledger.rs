@@ -13,7 +13,7 @@ use super::{
     forms::Signed,
     problems::Problem,
     shell::{self, Part, Standing, full},
-    words::{code, cost, moment, moved, state, theirs},
+    words::{code, cost, head, moment, moved, state, theirs},
 };
 use crate::{
     ids::PurchaseId,
@@ -85,14 +85,7 @@ fn content(found: &[Purchase], later: bool, days: &[DaySum], now: i64) -> Markup
 fn table(purchases: &[Purchase]) -> Markup {
     html! {
         table role="table" {
-            thead role="rowgroup" {
-                tr role="row" {
-                    @for name in ["What", "State", "Money moved", "Seller", "Where", "Principal", "When"] {
-                        th role="columnheader" scope="col" { (name) }
-                    }
-                    th.number role="columnheader" scope="col" { "Amount" }
-                }
-            }
+            (head(&["What", "State", "Money moved", "Seller", "Where", "Principal", "When"], "Amount"))
             tbody role="rowgroup" {
                 @for purchase in purchases {
                     tr role="row" {

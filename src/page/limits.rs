@@ -8,7 +8,7 @@ use super::{
     forms::Signed,
     problems::Problem,
     shell::{self, Part, Standing, full},
-    words::{code, fact, moment, usd},
+    words::{code, fact, head, moment, usd},
 };
 use crate::{
     journal::{
@@ -101,14 +101,10 @@ fn by_principal(shares: &[Share<'_>]) -> Markup {
                 p { "Nobody spent anything in the last 24 hours." }
             } @else {
                 table role="table" {
-                    thead role="rowgroup" {
-                        tr role="row" {
-                            @for name in ["Principal", "Purchases", "Own limit for one", "Own limit for 24 hours"] {
-                                th role="columnheader" scope="col" { (name) }
-                            }
-                            th.number role="columnheader" scope="col" { "Spent in 24 hours" }
-                        }
-                    }
+                    (head(
+                        &["Principal", "Purchases", "Own limit for one", "Own limit for 24 hours"],
+                        "Spent in 24 hours",
+                    ))
                     tbody role="rowgroup" {
                         @for share in shares { (row(share)) }
                     }
@@ -147,14 +143,7 @@ fn standing_grants(grants: &[Grant]) -> Markup {
                 p { "None: you are asked about every seller that your rules ask about." }
             } @else {
                 table role="table" {
-                    thead role="rowgroup" {
-                        tr role="row" {
-                            th role="columnheader" scope="col" { "Seller" }
-                            th role="columnheader" scope="col" { "Marketplace" }
-                            th role="columnheader" scope="col" { "Until" }
-                            th.number role="columnheader" scope="col" { "Left" }
-                        }
-                    }
+                    (head(&["Seller", "Marketplace", "Until"], "Left"))
                     tbody role="rowgroup" {
                         @for grant in grants {
                             tr role="row" {

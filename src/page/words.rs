@@ -66,6 +66,18 @@ pub(super) fn capital(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
+/// The head of a table: its columns, and the last one, of numbers.
+pub(super) fn head(columns: &[&str], number: &str) -> Markup {
+    html! {
+        thead role="rowgroup" {
+            tr role="row" {
+                @for name in columns { th role="columnheader" scope="col" { (name) } }
+                th.number role="columnheader" scope="col" { (number) }
+            }
+        }
+    }
+}
+
 /// A name and what it stands for, in a list of facts.
 pub(super) fn fact(name: &str, value: &Markup) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }

@@ -16,8 +16,7 @@ use crate::{
     events,
     ids::PurchaseId,
     journal::{self, Filter},
-    money::Usdc,
-    spend::{approvals, policy::DAY_SECONDS},
+    spend::{approvals, budget::Budget},
     text::{TEXT_CHARS_MAX, clean},
     tools::market::{events::EventView, purchases::PurchaseView},
 };
@@ -205,22 +204,21 @@ impl Server {
         let app = self.app();
         app.refresh_clock().await?;
         let (who, now) = (self.principal().name.clone(), app.clock().now());
-        let (policy, own_day) = app.spending().policies().of(&who);
-        let (spent, own_spent, frozen, grants) = app
+        let policies = app.spending().policies().clone();
+        let own_day = policies.of(&who).1;
+        let (budget, frozen, grants) = app
             .store()
             .with(move |db| {
-                let since = now - DAY_SECONDS;
-                let spent = (journal::spent_since(db, since)?, journal::spent_by(db, &who, since)?);
-                Ok((spent.0, spent.1, approvals::frozen(db)?, approvals::grants(db, now)?))
+                let budget = Budget::read(db, &policies, &who, now)?;
+                Ok((budget, approvals::frozen(db)?, approvals::grants(db, now)?))
             })
             .await?;
-        let left = policy.day_max_usd.saturating_sub(spent);
-        let own_left = own_day.map_or(left, |own: Usdc| own.saturating_sub(own_spent));
+        let policy = &budget.policy;
         Ok(json!({
             "ask_above_usd": policy.ask_above_usd,
             "purchase_max_usd": policy.purchase_max_usd,
             "day_max_usd": own_day.unwrap_or(policy.day_max_usd).min(policy.day_max_usd),
-            "left_today_usd": left.min(own_left),
+            "left_today_usd": budget.left(),
             "client_approval_max_usd": policy.client_approval_max_usd,
             "first_purchase_asks": policy.first_purchase_asks,
             "grants": grants,

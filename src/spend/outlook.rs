@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 use super::{
-    policy::{Policies, Policy, Verdict},
+    budget::Budget,
+    policy::{Policies, Verdict},
     reserve::request,
 };
 use crate::{error::Error, journal::Purchase, money::Usdc, store::StoreError};
@@ -11,12 +12,8 @@ use crate::{error::Error, journal::Purchase, money::Usdc, store::StoreError};
 /// What the owner should know of their limits before they answer.
 #[derive(Debug)]
 pub struct Outlook {
-    /// The policy that holds for the purchase's principal.
-    pub policy: Policy,
-    /// What is left of the owner's limit for 24 hours, in dollars.
-    pub left_today: Usdc,
-    /// What is left of the principal's own day, in dollars, where it has a limit of its own.
-    pub own_left: Option<Usdc>,
+    /// What the purchase's principal may still spend.
+    pub budget: Budget,
     /// Whether this seller was paid before.
     pub known_seller: bool,
     /// What a standing grant still covers with this seller, in dollars.
@@ -36,14 +33,12 @@ pub fn outlook(
     purchase: &Purchase,
     now: i64,
 ) -> Result<Outlook, StoreError> {
-    let (policy, own_day) = policies.of(&purchase.principal);
-    let request = request(db, purchase, purchase.max_total, own_day, now)?;
+    let budget = Budget::read(db, policies, &purchase.principal, now)?;
+    let request = request(db, purchase, purchase.max_total, &budget, now)?;
     Ok(Outlook {
-        left_today: policy.day_max_usd.saturating_sub(request.spent),
-        own_left: request.own_left,
         known_seller: request.known_seller,
         granted: request.granted,
-        verdict: policy.judge(&request),
-        policy,
+        verdict: budget.policy.judge(&request),
+        budget,
     })
 }

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use super::{
     Spending,
     approvals::{self, Answer as Said},
+    budget::Budget,
     policy::{Policies, Verdict},
     random,
     refusals::{approval_required, denied, duplicate, lower, question},
@@ -340,11 +341,11 @@ fn judge(
         let error = denied(&failed);
         return Ok((failed, Err(error)));
     }
-    let (policy, own_day) = policies.of(&purchase.principal);
-    match policy.judge(&request(db, &purchase, purchase.max_total, own_day, now)?) {
+    let budget = Budget::read(db, policies, &purchase.principal, now)?;
+    match budget.policy.judge(&request(db, &purchase, purchase.max_total, &budget, now)?) {
         Err(refused) => {
             let failed = release(db, id, &format!("policy_denied: {refused}"), now)?;
-            Ok((failed, Err(refused.next(lower(&purchase, policy.purchase_max_usd)))))
+            Ok((failed, Err(refused.next(lower(&purchase, budget.policy.purchase_max_usd)))))
         }
         Ok(_) if standing == Said::Granted => {
             Ok((lead_to(db, purchase, State::Approved, "approved", now)?, Ok(None)))

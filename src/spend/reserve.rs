@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Account, Instrument, approvals,
-    policy::{DAY_SECONDS, Policies, Request, Verdict},
+    budget::Budget,
+    policy::{Policies, Request, Verdict},
     resume_call,
 };
 use crate::{
@@ -51,8 +52,9 @@ pub(super) fn reserve(
     };
     // Another client may have begun to pay for it meanwhile.
     refuse_another_s(db, purchase)?;
-    let (policy, own_day) = policies.of(&purchase.principal);
-    let verdict = policy.judge(&request(db, purchase, instrument.amount, own_day, now)?)?;
+    let budget = Budget::read(db, policies, &purchase.principal, now)?;
+    let request = request(db, purchase, instrument.amount, &budget, now)?;
+    let verdict = budget.policy.judge(&request)?;
     // What it was allowed by may be used up meanwhile; then the owner has not been asked.
     if verdict != Verdict::Allow && approvals::is_by_policy(db, &purchase.id)? {
         return Err(over("what allowed this purchase is used up; it has to be approved"));
@@ -90,19 +92,14 @@ pub(super) fn request<'a>(
     db: &Connection,
     purchase: &'a Purchase,
     max_total: Usdc,
-    own_day: Option<Usdc>,
+    budget: &Budget,
     now: i64,
 ) -> Result<Request<'a>, StoreError> {
-    let since = now - DAY_SECONDS;
-    let own_left = match own_day {
-        Some(own) => Some(own.saturating_sub(journal::spent_by(db, &purchase.principal, since)?)),
-        None => None,
-    };
     Ok(Request {
-        own_left,
+        own_left: budget.own_left,
         seller_id: &purchase.seller_id,
         max_total,
-        spent: journal::spent_since(db, since)?,
+        spent: budget.spent,
         known_seller: known_seller(db, purchase)?,
         granted: granted(db, purchase, now)?,
         fund: purchase.fund.as_ref().map_or(Usdc::ZERO, |fund| fund.amount),

@@ -27,7 +27,7 @@ use crate::{
     server::Server,
     spend::{
         approvals::{self, Grant},
-        policy::DAY_SECONDS,
+        budget::Budget,
     },
     tools::{Args, Reply, input, output},
 };
@@ -179,17 +179,16 @@ impl Server {
         let marketplaces = marketplaces(app).await?;
         let wallet = wallet_view(app).await?;
         let (now, who) = (app.clock().now(), owner.principal.clone());
-        let (policy, own_day) = app.spending().policies().of(&who);
-        let (spent, own_spent, open, grants, frozen, asked) = app
+        let policies = app.spending().policies().clone();
+        let (budget, open, grants, frozen, asked) = app
             .store()
             .with(move |db| {
                 let asked = asks::open(db, Some(&who), now)?;
-                let (since, limit) = (now - DAY_SECONDS, LIST_LIMIT_MAX);
-                let own_spent = journal::spent_by(db, &who, since)?;
-                let filter = Filter { principal: Some(who), limit, ..Filter::default() };
+                let budget = Budget::read(db, &policies, &who, now)?;
+                let filter =
+                    Filter { principal: Some(who), limit: LIST_LIMIT_MAX, ..Filter::default() };
                 Ok((
-                    journal::spent_since(db, since)?,
-                    own_spent,
+                    budget,
                     journal::list(db, &filter)?,
                     approvals::grants(db, now)?,
                     approvals::frozen(db)?,
@@ -197,8 +196,6 @@ impl Server {
                 ))
             })
             .await?;
-        let left = policy.day_max_usd.saturating_sub(spent);
-        let own_left = own_day.map_or(left, |own| own.saturating_sub(own_spent));
         let open: Vec<Purchase> = open.into_iter().filter(|p| !p.is_over()).collect();
         let waits_for_owner = open
             .iter()
@@ -210,9 +207,9 @@ impl Server {
             marketplaces,
             wallet,
             budget: BudgetView {
-                left_today_usd: left.min(own_left),
-                purchase_max_usd: policy.purchase_max_usd,
-                ask_above_usd: policy.ask_above_usd,
+                left_today_usd: budget.left(),
+                purchase_max_usd: budget.policy.purchase_max_usd,
+                ask_above_usd: budget.policy.ask_above_usd,
             },
             waits_for_owner,
             open_purchases: open.iter().map(PurchaseView::from).collect(),

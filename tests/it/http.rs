@@ -19,7 +19,10 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Make, World};
+use crate::{
+    served::browser,
+    world::{Make, World},
+};
 
 /// The key of the owner's page in tests.
 const OWNER_KEY: &str = "haggle_owner_x";
@@ -68,12 +71,7 @@ impl Site {
         let listening = http::listen(local(0), service, stopping.clone()).await.unwrap();
         let base = format!("http://{}", listening.address());
         let serving = Some(tokio::spawn(listening.serve()));
-        let web = reqwest::Client::builder()
-            .tls_certs_only([])
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
+        let web = browser();
         Self { world, base, web, stopping, serving }
     }
 

@@ -320,3 +320,26 @@ async fn two_allowances_at_once_do_not_overwrite_each_other() {
     assert_eq!(allowance(&world).await, 0);
     world.audit().await;
 }
+
+/// Another payment of the wallet ends while one is read: the nonce has moved on, and that is no
+/// change of the terms.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_that_another_payment_moved_on_is_no_change() {
+    let world = World::start().await;
+    let beside = world.beside().await;
+    let (first, second) = (accepted(&world, "auto", 100).await, accepted(&world, "auto", 50).await);
+    // What is read last of the second waits until the first is paid.
+    let last = format!("/usage-agreements/{second}/deposit-params");
+    world.fault("paegents", &last, 0, json!({ "delay_ms": 5_000 })).await;
+    let slow = beside.call(TOOL, args(&second));
+    let paid = async {
+        while world.admin("GET", "/faults", None).await["faults"][0]["fired"] != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world.call(TOOL, args(&first)).await.unwrap();
+    };
+    let (two, ()) = tokio::join!(slow, paid);
+    assert_eq!(two.unwrap()["purchase"]["money_moved"], "yes");
+    assert_eq!(world.charges().await.len(), 2);
+    world.audit().await;
+}

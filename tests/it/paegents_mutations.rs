@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     paegents_direct::{purchase, signatures},
     paegents_escrow::accepted,
-    paegents_settle::{accepted_by, funded},
+    paegents_settle::{funded, partly_used},
     world::World,
 };
 
@@ -251,13 +251,7 @@ fn calldata(path: &'static str, function: &'static str) -> Vec<Change> {
 async fn f12_calldata_that_was_changed_is_not_signed() {
     let world = World::start().await;
     let seller = world.seller().await;
-    let id = accepted_by(&world, &seller, 10).await;
-    let args = json!({ "agreement_id": id, "max_total_usd": "5" });
-    world.call("paegents_activate_escrow", args).await.unwrap();
-    let key = world.sandbox.info().paegents.seller.api_key;
-    let used = json!({ "units_used": 4, "completed": false });
-    let path = format!("/usage-agreements/{id}/record-usage");
-    seller.paegents_as(&key, "POST", &path, Some(used)).await;
+    let id = partly_used(&world, &seller).await;
     let own = json!({ "agreement_id": id, "way": "direct" });
     let close = ("paegents_close_escrow", &own);
     let claim = ("paegents_claim_earnings", &own);

@@ -64,6 +64,18 @@ async fn a_wallet_with_gas_closes_and_withdraws_by_itself() {
     assert!(status["frozen"].is_null(), "{status}");
 }
 
+/// An agreement of 10 units of this seller that is paid, 4 of them used.
+pub(crate) async fn partly_used(world: &World, seller: &World) -> String {
+    let id = accepted_by(world, seller, 10).await;
+    let args = json!({ "agreement_id": id, "max_total_usd": "5" });
+    world.call("paegents_activate_escrow", args).await.unwrap();
+    let key = world.sandbox.info().paegents.seller.api_key;
+    let used = json!({ "units_used": 4, "completed": false });
+    let path = format!("/usage-agreements/{id}/record-usage");
+    seller.paegents_as(&key, "POST", &path, Some(used)).await;
+    id
+}
+
 /// An agreement with the seller's own process, which accepts it past its tools.
 pub(crate) async fn accepted_by(world: &World, seller: &World, quantity: u64) -> String {
     let info = world.sandbox.info().paegents;

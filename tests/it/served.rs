@@ -21,6 +21,17 @@ fn free_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
+/// A client that goes nowhere by itself.
+pub(crate) fn browser() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder()
+        .tls_certs_only([])
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
+}
+
 /// An answer of the page.
 #[derive(Debug)]
 pub(crate) struct Shown {
@@ -86,14 +97,7 @@ impl Served {
     }
 
     fn at(address: SocketAddr, server: tokio::task::JoinHandle<()>) -> Self {
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let http = reqwest::Client::builder()
-            .tls_certs_only([])
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        Self { base: format!("http://{address}"), http, cookie: None, server }
+        Self { base: format!("http://{address}"), http: browser(), cookie: None, server }
     }
 
     /// As [`Self::start`], with the owner signed in.

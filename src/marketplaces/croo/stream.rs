@@ -22,14 +22,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use ears::Ears;
 
-use super::events::{Told, digest, reconcile};
+use super::{
+    events::{Told, digest, reconcile},
+    payment::natural_key,
+};
 pub use crate::events::Condition;
 use crate::{
     access::Access,
     error::{Code, Error},
     events::{self, Event},
     ids::{AgentId, PurchaseId},
-    journal,
     marketplaces::{
         Marketplace,
         socket::{self, End},
@@ -287,55 +289,13 @@ impl Stream {
     /// were new.
     async fn keep(&self, told: &[Told], own: Option<&AgentId>) -> Result<usize, Error> {
         let now = self.access.clock().now();
-        let mut found: Vec<Event> = told.iter().map(|told| told.event(own, now)).collect();
-        let store = self.access.store();
-        // Most of a list is known: only what is not takes the store's one place for writers.
-        found = store
-            .with(move |db| {
-                let fresh =
-                    found.into_iter().filter_map(|event| match events::is_stored(db, &event) {
-                        Ok(true) => None,
-                        Ok(false) => Some(Ok(event)),
-                        Err(error) => Some(Err(error)),
-                    });
-                fresh.collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        if found.is_empty() {
-            return Ok(0);
-        }
-        let stored = store.transact(move |db| {
-            let (mut fresh, mut open) = (0, Vec::new());
-            for event in &found {
-                let key = format!("croo:order:{}", event.subject);
-                let (is_fresh, purchase) = journal::hear(db, event, &key)?;
-                fresh += usize::from(is_fresh);
-                if let Some(purchase) = purchase
-                    && !open.iter().any(|(id, _)| *id == purchase.id)
-                {
-                    open.push((purchase.id, purchase.principal));
-                }
-            }
-            Ok((fresh, open))
+        let told = told.iter().map(|told| {
+            let event = told.event(own, now);
+            // What is about no order has the key of none.
+            let key = event.subject.parse().map(|id| natural_key(&id)).unwrap_or_default();
+            (event, key)
         });
-        let (fresh, open) = stored.await?;
-        for (id, principal) in open {
-            self.ask_about(id, principal);
-        }
-        Ok(fresh)
-    }
-
-    /// Has the marketplace asked what became of a purchase; nothing is paid.
-    fn ask_about(&self, id: PurchaseId, principal: String) {
-        let (spending, stopping) = (self.spending.clone(), self.stopping.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                asked = spending.check(&id, &principal) => if let Err(error) = asked {
-                    tracing::debug!(%error, purchase = %id, "an event's purchase was asked about");
-                }
-            }
-        });
+        self.spending.keep_told(told.collect(), &self.stopping).await
     }
 
     /// Tells of a conflict and stops spending, unless it is known of already.

@@ -19,7 +19,7 @@ use self::requests::{ActivateEscrow, FundingAuthorization, RefreshPermit};
 use super::{
     agreements::Agreement,
     allowance::{Wanted, funding_mode},
-    offer::{Offer, look},
+    offer::{Offer, look, payments},
     package::{CHALLENGE_SECONDS, EXPIRY_SECONDS_MAX},
     sending::of_purchase,
     status::{has_failed, is_active, is_funded},
@@ -29,7 +29,7 @@ use crate::{
     chain::{Chain, Receipt},
     error::{Code, Error},
     ids::AgreementId,
-    journal::{self, Purchase},
+    journal::Purchase,
     marketplaces::Marketplace,
     money::Usdc,
     spend::{
@@ -125,8 +125,8 @@ impl Escrows {
         let offer = Offer::read(&self.access, &paegents, &id).await?;
         let approved: Value = serde_json::from_slice(&purchase.body).unwrap_or_default();
         let by_allowance = by_allowance(&approved);
-        let own = self.open_since(purchase, offer.wallet).await?;
-        if let Some(field) = offer.first_change(&approved, by_allowance, own) {
+        let (_, begun) = payments(&self.access).await?;
+        if let Some(field) = offer.first_change(&approved, by_allowance, begun) {
             let message = format!(
                 "the activation package's {field} has changed since it was approved; nothing was \
                  signed"
@@ -157,14 +157,6 @@ impl Escrows {
             rerouted: None,
             account: Some(Account { address: permit_account(offer.wallet), nonce: None }),
         }))
-    }
-
-    /// How many payments by permits of the wallet were open since this one was planned.
-    async fn open_since(&self, purchase: &Purchase, wallet: Address) -> Result<u64, Error> {
-        let (chain_id, since) = (purchase.chain_id, purchase.created_at);
-        let account = permit_account(wallet);
-        let store = self.access.store();
-        store.with(move |db| journal::open_on_account_since(db, chain_id, &account, since)).await
     }
 
     async fn fixed(

@@ -25,9 +25,8 @@ use super::{
 use crate::{
     access::Access,
     error::{Code, Error},
-    events::{self, Condition, Event},
+    events::Condition,
     ids::{AgentId, PurchaseId},
-    journal,
     marketplaces::Marketplace,
     spend::{Spending, random},
     store::leases::Lease,
@@ -165,43 +164,13 @@ impl Feed {
     /// Where the store fails.
     pub async fn keep(&self, told: &[Told]) -> Result<usize, Error> {
         let now = self.access.clock().now();
-        let found: Vec<Event> = told.iter().map(|told| told.event(now)).collect();
-        let store = self.access.store();
-        // Only what is not known takes the store's one place for writers.
-        let fresh = store.with(move |db| {
-            let is_fresh = |event: &Event| events::is_stored(db, event).map(|stored| !stored);
-            let mut fresh = Vec::new();
-            for event in found {
-                if is_fresh(&event)? {
-                    fresh.push(event);
-                }
-            }
-            Ok(fresh)
+        let told = told.iter().map(|told| {
+            let event = told.event(now);
+            // What is about no agreement has the key of none.
+            let key = event.subject.parse().map(|id| natural_key(&id)).unwrap_or_default();
+            (event, key)
         });
-        let fresh = fresh.await?;
-        if fresh.is_empty() {
-            return Ok(0);
-        }
-        let stored = store.transact(move |db| {
-            let (mut count, mut open) = (0, Vec::new());
-            for event in &fresh {
-                // What is about no agreement has the key of none.
-                let key = event.subject.parse().map(|id| natural_key(&id)).unwrap_or_default();
-                let (is_fresh, purchase) = journal::hear(db, event, &key)?;
-                count += usize::from(is_fresh);
-                if let Some(purchase) = purchase
-                    && !open.iter().any(|(id, _)| *id == purchase.id)
-                {
-                    open.push((purchase.id, purchase.principal));
-                }
-            }
-            Ok((count, open))
-        });
-        let (count, open) = stored.await?;
-        for (id, principal) in open {
-            self.ask_about(id, principal);
-        }
-        Ok(count)
+        self.spending.keep_told(told.collect(), &self.stopping).await
     }
 
     fn standing(&self) -> Standing {
@@ -363,18 +332,5 @@ impl Feed {
             }
         }
         all_gone
-    }
-
-    /// Has the marketplace asked what became of a purchase; nothing is paid.
-    fn ask_about(&self, id: PurchaseId, principal: String) {
-        let (spending, stopping) = (self.spending.clone(), self.stopping.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                asked = spending.check(&id, &principal) => if let Err(error) = asked {
-                    tracing::debug!(%error, purchase = %id, "an event's purchase was asked about");
-                }
-            }
-        });
     }
 }

@@ -2,6 +2,7 @@
 //! and once more before anything is signed. Source: protocols/paegents.md §6.3, §10.2, §14.1.
 
 use alloy_primitives::Address;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -19,13 +20,23 @@ use crate::{
     access::Access,
     error::{Code, Error, MoneyMoved},
     ids::AgreementId,
+    journal,
     marketplaces::{Marketplace, lenient::word},
     recovery::NextCall,
+    spend::permit_account,
     wallet::pins,
 };
 
-/// The member of a purchase's body that has the nonce as it was first seen.
-const FIRST_NONCE: &str = "first_nonce";
+/// The member of a purchase's body that has the [`Count`] as it was first seen.
+const FIRST_COUNT: &str = "first_count";
+
+/// The nonce of the wallet's activations, and how many payments of the wallet had ended before it
+/// was read.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Count {
+    nonce: u64,
+    settled: u64,
+}
 
 /// What an activation is held against, as it was read.
 #[derive(Debug)]
@@ -100,6 +111,7 @@ pub struct Offer {
     pub escrow: Address,
     /// Our wallet.
     pub wallet: Address,
+    count: Count,
 }
 
 impl Offer {
@@ -116,10 +128,13 @@ impl Offer {
     ) -> Result<Self, Error> {
         let agreement = paegents.agreement(agreement_id).await?;
         may_be_activated(paegents, &agreement)?;
+        // In this order: what ends while the nonce is read is not among those that had ended.
+        let (settled, _) = payments(access).await?;
         let seen = Seen::read(access, paegents, agreement).await?;
         let asked = seen.package.check(&seen.expected())?;
         let Seen { agreement, package, escrow, wallet, .. } = seen;
-        Ok(Self { agreement, package, asked, escrow, wallet })
+        let count = Count { nonce: package.nonces.buyer_activation_nonce, settled };
+        Ok(Self { agreement, package, asked, escrow, wallet, count })
     }
 
     /// What policy and approval bind: what the tool was called with, what the owner is told, and
@@ -152,18 +167,17 @@ impl Offer {
         let mut body = self.bound(by_allowance);
         let digest = hex::encode(Sha256::digest(body.to_string()));
         if let Some(members) = body.as_object_mut() {
-            let nonce = json!(self.package.nonces.buyer_activation_nonce);
-            members.insert(FIRST_NONCE.to_owned(), nonce);
+            members.insert(FIRST_COUNT.to_owned(), json!(self.count));
         }
         (body.to_string().into_bytes(), digest)
     }
 
-    /// The first member in which this differs from what was approved. `own` is how many payments
-    /// of the wallet were open since: the nonce counts on by no more than these.
+    /// The first member in which this differs from what was approved. `begun` is how many payments
+    /// of the wallet have been begun by now: the nonce counts on by no more than these.
     #[must_use]
-    pub fn first_change(&self, approved: &Value, by_allowance: bool, own: u64) -> Option<String> {
+    pub fn first_change(&self, approved: &Value, by_allowance: bool, begun: u64) -> Option<String> {
         let mut approved = approved.clone();
-        let first = approved.as_object_mut().and_then(|members| members.remove(FIRST_NONCE));
+        let first = approved.as_object_mut().and_then(|members| members.remove(FIRST_COUNT));
         let present = self.bound(by_allowance);
         // The platform's own member is named before what was made from it.
         let of = |body: &Value| body.get("package").cloned().unwrap_or_default();
@@ -171,9 +185,11 @@ impl Offer {
         if let Some(field) = package.or_else(|| first_difference(&approved, &present)) {
             return Some(field);
         }
-        let first = first.and_then(|nonce| nonce.as_u64())?;
-        let counted = first..=first.saturating_add(own);
-        let is_counted = counted.contains(&self.package.nonces.buyer_activation_nonce);
+        let first = first.and_then(|count| serde_json::from_value::<Count>(count).ok());
+        let is_counted = first.is_some_and(|Count { nonce, settled }| {
+            let most = nonce.saturating_add(begun.saturating_sub(settled));
+            (nonce..=most).contains(&self.count.nonce)
+        });
         (!is_counted).then(|| "nonces.buyer_activation_nonce".to_owned())
     }
 
@@ -206,6 +222,17 @@ impl Offer {
             terms.challenge_window_seconds / 3_600,
         )
     }
+}
+
+/// How many payments of the wallet by permits and allowances have ended, and were begun.
+///
+/// # Errors
+///
+/// Where the store fails, or the chain's settings are refused.
+pub async fn payments(access: &Access) -> Result<(u64, u64), Error> {
+    let chain_id = access.chain().await?.pins().chain_id;
+    let account = access.wallet().await?.evm_address().map(permit_account).unwrap_or_default();
+    access.store().with(move |db| journal::paid_on_account(db, chain_id, &account)).await
 }
 
 /// The escrow contract of the chain in use.

@@ -5,7 +5,7 @@
 //! cannot have more and more kept for them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     convert::Infallible,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,12 +22,21 @@ use axum::{
 use futures::{SinkExt as _, StreamExt as _, stream};
 use rmcp::{
     RoleServer, ServerHandler, ServiceExt as _,
+    model::{ClientNotification, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use serde_json::json;
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    mpsc::{self, error::SendTimeoutError},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::spend::random;
+use super::tenant::bad_request;
+use crate::{
+    spend::random,
+    transports::message::{INVALID_REQUEST, refusal},
+};
 
 /// How many messages wait in either direction.
 const CHANNEL: usize = 32;
@@ -40,9 +49,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 struct Open {
     inbound: mpsc::Sender<RxJsonRpcMessage<RoleServer>>,
-    unread: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
+    unread: Unread,
 }
 
+type Unread = Arc<Mutex<HashMap<RequestId, OwnedSemaphorePermit>>>;
 type Sessions = Arc<Mutex<HashMap<String, Open>>>;
 
 /// The sessions of a client.
@@ -73,7 +83,7 @@ impl<H: ServerHandler> Legacy<H> {
         let id = hex::encode(random());
         let (to_server, inbound) = mpsc::channel(CHANNEL);
         let (to_client, outbound) = mpsc::channel::<TxJsonRpcMessage<RoleServer>>(CHANNEL);
-        let unread = Arc::<Mutex<Vec<_>>>::default();
+        let unread = Unread::default();
         let open = Open { inbound: to_server, unread: unread.clone() };
         lock(&self.open).insert(id.clone(), open);
         let ended = self.ended.child_token();
@@ -99,8 +109,8 @@ impl<H: ServerHandler> Legacy<H> {
         let first = Event::default().event("endpoint").data(address);
         let messages = stream::unfold((outbound, session), |(mut outbound, session)| async move {
             let message = outbound.recv().await?;
-            if !matches!(message, TxJsonRpcMessage::<RoleServer>::Notification(_)) {
-                lock(&session.unread).pop();
+            if let Some(id) = answered(&message) {
+                lock(&session.unread).remove(id);
             }
             let event = Event::default().event("message").json_data(&message).unwrap_or_default();
             Some((event, (outbound, session)))
@@ -119,17 +129,64 @@ impl<H: ServerHandler> Legacy<H> {
         let Some(open) = lock(&self.open).get(session).cloned() else {
             return (StatusCode::NOT_FOUND, "there is no such session").into_response();
         };
-        lock(&open.unread).extend(permit);
-        match open.inbound.send_timeout(message, ROOM_TIMEOUT).await {
-            Ok(()) => StatusCode::ACCEPTED.into_response(),
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+        let asked = asked(&message).cloned();
+        if let Some((id, permit)) = asked.clone().zip(permit) {
+            match lock(&open.unread).entry(id) {
+                Entry::Vacant(free) => drop(free.insert(permit)),
+                // Two answers by one name could not be told apart, nor be counted.
+                Entry::Occupied(taken) => {
+                    let words = "a request with this id has no answer yet";
+                    return bad_request(&refusal(&json!(taken.key()), INVALID_REQUEST, words));
+                }
+            }
+        }
+        if let Some(given_up) = given_up(&message) {
+            lock(&open.unread).remove(given_up);
+        }
+        let Err(error) = open.inbound.send_timeout(message, ROOM_TIMEOUT).await else {
+            return StatusCode::ACCEPTED.into_response();
+        };
+        // It will not be answered.
+        asked.map(|id| lock(&open.unread).remove(&id));
+        match error {
+            SendTimeoutError::Timeout(_) => {
                 let words = "the session is busy: its stream is not being read";
                 (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
             }
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => {
+            SendTimeoutError::Closed(_) => {
                 (StatusCode::NOT_FOUND, "the session has ended").into_response()
             }
         }
+    }
+}
+
+/// The request that a message is.
+fn asked(message: &RxJsonRpcMessage<RoleServer>) -> Option<&RequestId> {
+    match message {
+        RxJsonRpcMessage::<RoleServer>::Request(request) => Some(&request.id),
+        _ => None,
+    }
+}
+
+/// The request that a message gives up: it need not be answered.
+fn given_up(message: &RxJsonRpcMessage<RoleServer>) -> Option<&RequestId> {
+    match message {
+        RxJsonRpcMessage::<RoleServer>::Notification(told) => match &told.notification {
+            ClientNotification::CancelledNotification(cancelled) => {
+                cancelled.params.request_id.as_ref()
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The request that a message answers.
+fn answered(message: &TxJsonRpcMessage<RoleServer>) -> Option<&RequestId> {
+    match message {
+        TxJsonRpcMessage::<RoleServer>::Response(response) => Some(&response.id),
+        TxJsonRpcMessage::<RoleServer>::Error(error) => error.id.as_ref(),
+        _ => None,
     }
 }
 
@@ -137,7 +194,7 @@ impl<H: ServerHandler> Legacy<H> {
 struct Session {
     id: String,
     open: Sessions,
-    unread: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
+    unread: Unread,
     _ends: tokio_util::sync::DropGuard,
 }
 

@@ -18,7 +18,7 @@ use rmcp::{
         StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
     },
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{gate::Refused, legacy::Legacy};
@@ -120,53 +120,46 @@ impl<H: ServerHandler> Served<H> {
         let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
             return Refused::InFlight.into_response();
         };
-        if !is_json(request.headers()) {
-            return Refused::NotJson.into_response();
-        }
         let (parts, body) = request.into_parts();
-        let bytes = match self.read(body).await {
-            Ok(bytes) => bytes,
+        let (bytes, message) = match self.read(&parts.headers, body).await {
+            Ok(read) => read,
             Err(refused) => return refused,
         };
-        let message = match message::read(&bytes) {
-            Ok(message) => message,
-            Err(refusal) => return bad_request(&refusal),
-        };
-        let opens = opens_session(&parts.headers, &message);
-        let request = Request::from_parts(parts, Body::from(bytes));
-        let response = if opens {
-            let _one = self.opening.lock().await;
-            if self.sessions().await >= self.sessions_max {
-                return Refused::Sessions.into_response();
+        let _opening = if opens_session(&parts.headers, &message) {
+            match self.room().await {
+                Ok(opening) => Some(opening),
+                Err(refused) => return refused.into_response(),
             }
-            self.streamable.handle(request).await
         } else {
-            self.streamable.handle(request).await
+            None
         };
+        let request = Request::from_parts(parts, Body::from(bytes));
+        let response = self.streamable.handle(request).await;
         held(response.map(Body::new), permit)
     }
 
     /// Opens a session of the revision of 2024-11-05: its stream.
     pub(super) async fn open_legacy(&self) -> Response {
-        let _one = self.opening.lock().await;
-        if self.sessions().await >= self.sessions_max {
-            return Refused::Sessions.into_response();
+        match self.room().await {
+            Ok(_opening) => self.legacy.open(),
+            Err(refused) => refused.into_response(),
         }
-        self.legacy.open()
+    }
+
+    /// Room for one more session, for as long as what is returned is held: they are opened one at a
+    /// time.
+    async fn room(&self) -> Result<MutexGuard<'_, ()>, Refused> {
+        let opening = self.opening.lock().await;
+        let has_room = self.sessions().await < self.sessions_max;
+        has_room.then_some(opening).ok_or(Refused::Sessions)
     }
 
     /// Takes a message for such a session.
     pub(super) async fn post_legacy(&self, session: &str, request: Request<Body>) -> Response {
-        if !is_json(request.headers()) {
-            return Refused::NotJson.into_response();
-        }
-        let bytes = match self.read(request.into_body()).await {
-            Ok(bytes) => bytes,
+        let (parts, body) = request.into_parts();
+        let message = match self.read(&parts.headers, body).await {
+            Ok((_, message)) => message,
             Err(refused) => return refused,
-        };
-        let message = match message::read(&bytes) {
-            Ok(message) => message,
-            Err(refusal) => return bad_request(&refusal),
         };
         let permit = self.in_flight.clone().try_acquire_owned();
         // What asks for nothing is answered nothing that could be waited for.
@@ -180,13 +173,21 @@ impl<H: ServerHandler> Served<H> {
         self.legacy.accept(session, message, permit).await
     }
 
-    async fn read(&self, body: Body) -> Result<Bytes, Response> {
-        let most = self.body_bytes_max;
-        match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(_)) => Err(Refused::Body(most).into_response()),
-            Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+    /// The message that a request brings, and its bytes; or the answer to what is none.
+    async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Bytes, RxJsonRpcMessage<RoleServer>), Response> {
+        if !is_json(headers) {
+            return Err(Refused::NotJson.into_response());
         }
+        let most = self.body_bytes_max;
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
+        let bytes = bytes.map_err(|_| StatusCode::REQUEST_TIMEOUT.into_response())?;
+        let bytes = bytes.map_err(|_| Refused::Body(most).into_response())?;
+        let message = message::read(&bytes).map_err(|refusal| bad_request(&refusal))?;
+        Ok((bytes, message))
     }
 }
 
@@ -196,7 +197,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn bad_request(refusal: &serde_json::Value) -> Response {
+/// What is no message, or none that can be taken, answered by an error of JSON-RPC.
+pub(super) fn bad_request(refusal: &serde_json::Value) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json")];
     (StatusCode::BAD_REQUEST, kind, refusal.to_string()).into_response()
 }

@@ -40,6 +40,14 @@ async function journey(client, transport, revision) {
   await client.close();
 }
 
+/** The way to the server that the plan names, by the classes of one line of the client. */
+function transport(Stdio, Sse, Http) {
+  if (!plan.url) return new Stdio(plan);
+  const url = new URL(plan.url);
+  const options = { requestInit: { headers: plan.headers } };
+  return url.pathname === '/sse' ? new Sse(url, options) : new Http(url, options);
+}
+
 /** Ends with a status that says so where the journey fails. */
 function run(made) {
   made.catch((error) => {
@@ -48,4 +56,4 @@ function run(made) {
   });
 }
 
-module.exports = { answer, journey, plan, run };
+module.exports = { answer, journey, plan, run, transport };

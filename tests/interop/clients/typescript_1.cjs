@@ -9,22 +9,14 @@ const {
 } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
 const { ElicitRequestSchema } = require('@modelcontextprotocol/sdk/types.js');
 
-const { answer, journey, plan, run } = require('./journey.cjs');
-
-function transport() {
-  if (!plan.url) return new StdioClientTransport(plan);
-  const url = new URL(plan.url);
-  const options = { requestInit: { headers: plan.headers } };
-  if (url.pathname === '/sse') return new SSEClientTransport(url, options);
-  return new StreamableHTTPClientTransport(url, options);
-}
+const { answer, journey, run, transport } = require('./journey.cjs');
 
 const client = new Client(
   { name: 'interop', version: '1.0.0' },
   { capabilities: { elicitation: {} } },
 );
 client.setRequestHandler(ElicitRequestSchema, answer);
-const chosen = transport();
+const chosen = transport(StdioClientTransport, SSEClientTransport, StreamableHTTPClientTransport);
 // It keeps what was agreed on for the transport alone.
 let revision;
 chosen.setProtocolVersion = ((before) => (version) => {

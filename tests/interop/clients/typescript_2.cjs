@@ -8,19 +8,12 @@ const {
 } = require('@modelcontextprotocol/client');
 const { StdioClientTransport } = require('@modelcontextprotocol/client/stdio');
 
-const { answer, journey, plan, run } = require('./journey.cjs');
-
-function transport() {
-  if (!plan.url) return new StdioClientTransport(plan);
-  const url = new URL(plan.url);
-  const options = { requestInit: { headers: plan.headers } };
-  if (url.pathname === '/sse') return new SSEClientTransport(url, options);
-  return new StreamableHTTPClientTransport(url, options);
-}
+const { answer, journey, plan, run, transport } = require('./journey.cjs');
 
 const client = new Client(
   { name: 'interop', version: '1.0.0' },
   { capabilities: { elicitation: {} }, versionNegotiation: { mode: plan.era } },
 );
 client.setRequestHandler('elicitation/create', answer);
-run(journey(client, transport(), () => client.getNegotiatedProtocolVersion()));
+const chosen = transport(StdioClientTransport, SSEClientTransport, StreamableHTTPClientTransport);
+run(journey(client, chosen, () => client.getNegotiatedProtocolVersion()));

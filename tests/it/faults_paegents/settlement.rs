@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{chain, paegents, refused};
 use crate::{
     faults_croo::{Case, Done, Place, Row, each},
-    paegents_settle::{accepted_by, entries},
+    paegents_settle::{entries, partly_used},
     world::World,
 };
 
@@ -39,13 +39,7 @@ const WITHDRAW_OWN: Act = act("paegents_withdraw_remainder", "direct");
 async fn ready(act: Act) -> (World, String) {
     let world = World::start().await;
     let seller = world.seller().await;
-    let id = accepted_by(&world, &seller, 10).await;
-    let args = json!({ "agreement_id": id, "max_total_usd": "5" });
-    world.call("paegents_activate_escrow", args).await.unwrap();
-    let key = world.sandbox.info().paegents.seller.api_key;
-    let used = json!({ "units_used": 4, "completed": false });
-    let path = format!("/usage-agreements/{id}/record-usage");
-    seller.paegents_as(&key, "POST", &path, Some(used)).await;
+    let id = partly_used(&world, &seller).await;
     if act.tool == CLAIM.tool {
         return (seller, id);
     }

@@ -10,7 +10,10 @@ use tokio::{
     process::{Child, ChildStderr},
 };
 
-use crate::program::{command, on_sandbox};
+use crate::{
+    program::{command, on_sandbox},
+    served::browser,
+};
 
 /// A command's JSON.
 async fn said(data_dir: &Path, config: &Path, arguments: &[&str]) -> Value {
@@ -68,12 +71,7 @@ async fn credentials_open_what_they_are_for() {
     let sandbox = Sandbox::start(Options::new(std::sync::Arc::new(haggle::clock::wall_ms)));
     let sandbox = sandbox.await.unwrap();
     let program = Running::start(&sandbox, &data_dir, &config).await;
-    let web = reqwest::Client::builder()
-        .tls_certs_only([])
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
+    let web = browser();
     let status = |token: Option<String>| {
         let mut request = web
             .post(format!("{}/mcp", program.base))
