@@ -417,7 +417,10 @@ impl Picker<'_> {
             }
         };
         self.note("mode", value, origin);
-        let (marketplaces, origin) = named.unwrap_or_else(|| self.in_use(&mode, data_dir));
+        let (marketplaces, origin) = match named {
+            Some(named) => named,
+            None => (self.in_use(&mode, data_dir)?, Origin::Default),
+        };
         let list: Vec<_> = marketplaces.iter().map(|marketplace| marketplace.name()).collect();
         self.note("marketplaces", list.join(","), origin);
         Ok((mode, marketplaces))
@@ -440,20 +443,20 @@ impl Picker<'_> {
 
     /// The marketplaces, where none is named: all of the sandbox's; of the real ones those that there
     /// is a credential for, and all where there is none.
-    fn in_use(&mut self, mode: &Mode, data_dir: &Path) -> (Vec<Marketplace>, Origin) {
-        let all = (Marketplace::ALL.to_vec(), Origin::Default);
+    fn in_use(&mut self, mode: &Mode, data_dir: &Path) -> Result<Vec<Marketplace>, LoadError> {
+        let all = Marketplace::ALL.to_vec();
         if *mode != Mode::Live {
-            return all;
+            return Ok(all);
         }
         let mut found: Vec<_> = CREDENTIALS
             .iter()
             .filter(|(variable, _)| self.env.get(*variable).is_some())
             .map(|(_, marketplace)| *marketplace)
             .collect();
-        found.extend(self.has_account(data_dir).unwrap_or_default());
+        found.extend(self.has_account(data_dir)?);
         found.sort_unstable();
         found.dedup();
-        if found.is_empty() { all } else { (found, Origin::Default) }
+        Ok(if found.is_empty() { all } else { found })
     }
 
     fn profiles(

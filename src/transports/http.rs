@@ -33,6 +33,7 @@ pub use tenant::Tenant;
 
 use self::{
     gate::{Gate, Refused},
+    listen::Bounds,
     tenant::{Served, held},
 };
 use super::{after_start, told_to_end};
@@ -46,6 +47,9 @@ use crate::{
 
 /// How long streams have to end after the calls have.
 const STREAMS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The largest body that is read beside MCP, in bytes.
+const BESIDE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What is served.
 pub struct Service<H> {
@@ -102,7 +106,7 @@ pub struct Listening {
     address: SocketAddr,
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
+    bounds: Bounds,
     metrics: Arc<Metrics>,
     answering: TaskTracker,
     stopping: CancellationToken,
@@ -151,17 +155,8 @@ pub async fn listen<H: ServerHandler>(
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(is_ready).with_state(parts.clone()))
         .layer(middleware::from_fn_with_state(parts, count));
-    let connections_max = settings.connections_max;
-    Ok(Listening {
-        address,
-        listener,
-        router,
-        connections_max,
-        metrics,
-        answering,
-        stopping,
-        ended,
-    })
+    let bounds = Bounds::of(settings.connections_max);
+    Ok(Listening { address, listener, router, bounds, metrics, answering, stopping, ended })
 }
 
 impl Listening {
@@ -173,14 +168,9 @@ impl Listening {
 
     /// Answers requests until it is stopped; then those that are under way.
     pub async fn serve(self) {
-        let ending = listen::accept(
-            self.listener,
-            self.router,
-            self.connections_max,
-            self.metrics,
-            &self.stopping,
-        )
-        .await;
+        let ending =
+            listen::accept(self.listener, self.router, self.bounds, self.metrics, &self.stopping)
+                .await;
         let ending = tokio::spawn(ending.shutdown());
         self.answering.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, self.answering.wait()).await.is_err() {
@@ -252,10 +242,22 @@ pub fn service(app: &Arc<App>) -> Service<Server> {
 
 /// What is served beside MCP: Paegents' webhooks, and the owner's page where there is a key for it.
 fn beside(app: &Arc<App>) -> Router {
-    let webhooks = webhooks::router(app.clone());
-    let Some(key) = app.settings().http.owner_key_sha256 else { return webhooks };
-    let page = page::mounted(app.clone(), OwnerKey::from(key));
-    webhooks.merge(page.layer(middleware::from_fn(only_here)))
+    let mut beside = webhooks::router(app.clone());
+    if let Some(key) = app.settings().http.owner_key_sha256 {
+        let page = page::mounted(app.clone(), OwnerKey::from(key));
+        beside = beside.merge(page.layer(middleware::from_fn(only_here)));
+    }
+    beside.layer(middleware::from_fn(bounded))
+}
+
+/// Reads the body of a request before anything else is done with it, within bounds of size and time:
+/// nobody who has no token keeps anything waiting.
+async fn bounded(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    match listen::whole(body, BESIDE_BYTES_MAX, listen::BODY_TIMEOUT).await {
+        Ok(bytes) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Err(refused) => refused,
+    }
 }
 
 /// Refuses who is on another machine, or came by another name than this machine's: the page is the
@@ -381,4 +383,32 @@ async fn count<H: ServerHandler>(
     let response = next.run(request).await;
     parts.metrics.answered(route, response.status().as_u16());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    /// The page is for who is at this machine and calls it by its own name.
+    #[tokio::test]
+    async fn the_page_is_served_here_alone() {
+        let page = Router::new().route("/", get(|| async {})).layer(middleware::from_fn(only_here));
+        let rows = [
+            (Some([127, 0, 0, 1]), "localhost:8765", 200),
+            (Some([192, 0, 2, 1]), "localhost:8765", 403),
+            (Some([127, 0, 0, 1]), "haggle.example.com", 403),
+            (None, "localhost:8765", 403),
+        ];
+        for (peer, host, status) in rows {
+            let mut request =
+                Request::get("/").header(header::HOST, host).body(Body::empty()).unwrap();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(ConnectInfo(SocketAddr::from((peer, 1))));
+            }
+            let answer = page.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{peer:?} {host}");
+        }
+    }
 }

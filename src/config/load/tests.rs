@@ -189,8 +189,11 @@ fn a_live_store_that_cannot_be_read_is_no_reason_to_use_the_sandbox() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("live.db"), "this is no database, whatever it is".repeat(99))
         .unwrap();
-    let error = home.load(&Flags::default(), &[]).unwrap_err();
-    assert!(matches!(error, LoadError::Store { .. }), "{error}");
+    // Nor is it one to leave out a marketplace whose account may be in it.
+    for env in [vec![], vec![("CROO_SDK_KEY", "croo_sk_x")]] {
+        let error = home.load(&Flags::default(), &env).unwrap_err();
+        assert!(matches!(error, LoadError::Store { .. }), "{env:?}: {error}");
+    }
     let shared = Flags { sandbox: Some(SandboxFlag::Shared), ..Flags::default() };
     assert!(home.load(&shared, &[]).is_ok(), "it is not looked at");
 }

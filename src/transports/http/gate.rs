@@ -266,6 +266,7 @@ mod tests {
             ("by number",            &[("host", "localhost"), ("origin", "http://127.0.0.1")],   Ok(())),
             ("a configured page",    &[("host", "localhost"), ("origin", "https://app.example.com")], Ok(())),
             ("without encryption",   &[("host", "localhost"), ("origin", "http://app.example.com")],  Err(Refused::Origin)),
+            ("another scheme",       &[("host", "localhost"), ("origin", "ftp://localhost")],    Err(Refused::Origin)),
             ("another page",         &[("host", "localhost"), ("origin", "https://evil.example.com")], Err(Refused::Origin)),
             ("one that begins alike", &[("host", "localhost"), ("origin", "http://localhost.evil.example.com")], Err(Refused::Origin)),
             ("an opaque one",        &[("host", "localhost"), ("origin", "null")],               Err(Refused::Origin)),

@@ -4,7 +4,7 @@
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes},
     http::{HeaderMap, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -21,11 +21,13 @@ use rmcp::{
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{gate::Refused, legacy::Legacy};
+use super::{
+    gate::Refused,
+    legacy::Legacy,
+    listen::{BODY_TIMEOUT, whole},
+};
 use crate::{config::http::HttpSettings, credential::CredentialDigest, transports::message};
 
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The header that names a session of an earlier revision.
 const SESSION_HEADER: &str = "mcp-session-id";
 
@@ -182,10 +184,7 @@ impl<H: ServerHandler> Served<H> {
         if !is_json(headers) {
             return Err(Refused::NotJson.into_response());
         }
-        let most = self.body_bytes_max;
-        let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
-        let bytes = bytes.map_err(|_| StatusCode::REQUEST_TIMEOUT.into_response())?;
-        let bytes = bytes.map_err(|_| Refused::Body(most).into_response())?;
+        let bytes = whole(body, self.body_bytes_max, BODY_TIMEOUT).await?;
         let message = message::read(&bytes).map_err(|refusal| bad_request(&refusal))?;
         Ok((bytes, message))
     }

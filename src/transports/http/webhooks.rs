@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Bytes,
     extract::State,
-    http::{Request, StatusCode},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -19,20 +19,13 @@ use crate::{
     tools::paegents::events::{Received, receive},
 };
 
-/// The largest body that is read, in bytes.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
-
 /// The route of the receiver.
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new().route("/webhooks/paegents", post(paegents)).with_state(app)
 }
 
-async fn paegents(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    };
-    let headers = parts.headers.iter();
+async fn paegents(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+    let headers = headers.iter();
     let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     match receive(&app, None, headers, &body).await {
         Ok(Received::Genuine { is_new: true, .. }) => "taken".into_response(),
