@@ -15,6 +15,7 @@
 //! with the clients.
 
 pub mod access;
+pub mod answering;
 pub mod app;
 pub mod asks;
 pub mod chain;

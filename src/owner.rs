@@ -217,7 +217,8 @@ impl Owner {
         }
         let asked = self.peer.elicit_with_timeout::<Approve>(question, Some(ANSWER_TIMEOUT));
         tokio::select! {
-            () = self.cancelled.cancelled() => Ok(Asked::No),
+            // Nobody has answered.
+            () = self.cancelled.cancelled() => Ok(Asked::CannotAsk),
             answer = asked => Ok(match answer {
                 Ok(Some(Approve { approve: true })) => Asked::Yes,
                 Ok(_) | Err(ElicitationError::UserDeclined | ElicitationError::UserCancelled) => {

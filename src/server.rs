@@ -39,6 +39,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    answering::Answering,
     app::App,
     error::{Code, Error, MoneyMoved},
     marketplaces::Marketplace,
@@ -333,6 +334,8 @@ impl ServerHandler for Server {
             let message = self.why_not_offered(&name);
             return Err(ErrorData::invalid_params(message, None));
         }
+        // Until it is over, whatever becomes of who asked.
+        let _answering = Answering::of(&context.extensions);
         let begun = Instant::now();
         let hears = ["croo_", "paegents_"].iter().any(|start| name.starts_with(start));
         if hears || name == "market_wait_events" {

@@ -26,7 +26,8 @@ pub struct HttpSettings {
     pub sessions_max: usize,
     /// After how many seconds without a request a session ends.
     pub session_idle_seconds: u64,
-    /// How many requests of a client may be answered at a time, streams of events left out.
+    /// How many requests of a client may be answered at a time, subscriptions of 2026-07-28 among them;
+    /// streams that are opened by GET are left out.
     pub in_flight_max: usize,
     /// How many requests a client may make in a minute.
     pub requests_per_minute_max: u32,

@@ -177,13 +177,14 @@ pub fn open_by_key(
     one(db, "principal = ?1 AND natural_key = ?2 AND finished_at IS NULL", params![principal, key])
 }
 
-/// Who has begun to pay for what has this key, where somebody has: it is theirs.
+/// Who has begun to pay for what is known by this key, where somebody has: it is theirs.
 ///
 /// # Errors
 ///
 /// Where the store fails.
 pub fn begun_by(db: &Connection, key: &str) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT principal FROM purchases WHERE natural_key = ?1 AND state IN
+    let sql = "SELECT principal FROM purchases WHERE (natural_key = ?1 OR other_key = ?1)
+               AND state IN
                ('reserved', 'submitted', 'awaiting_external', 'unknown', 'settled')
                ORDER BY rowid LIMIT 1";
     Ok(db.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?)
@@ -204,7 +205,8 @@ pub fn hear(
     if !events::put(db, &Event { principal: concerned, ..event.clone() })? {
         return Ok((false, None));
     }
-    let open = "natural_key = ?1 AND finished_at IS NULL ORDER BY rowid DESC LIMIT 1";
+    let open = "(natural_key = ?1 OR other_key = ?1) AND finished_at IS NULL
+                ORDER BY rowid DESC LIMIT 1";
     Ok((true, one(db, open, params![key])?))
 }
 

@@ -7,6 +7,7 @@ use rmcp::{
 
 use super::{Server, prompts};
 use crate::{
+    error::Error,
     journal::State,
     marketplaces::Marketplace,
     store::seen::{self, Seen},
@@ -38,17 +39,17 @@ impl Server {
                 words(marketplaces.iter().copied().map(Marketplace::name).collect())
             }
             "state" => words(State::ALL.iter().copied().map(State::name).collect()),
-            "purchase_id" => self.seen(Seen::Purchase, start).await?,
-            "listing_id" => self.seen(Seen::Item, start).await?,
-            "order_id" => self.seen(Seen::Order, start).await?,
-            "agreement_id" => self.seen(Seen::Agreement, start).await?,
+            "purchase_id" => self.seen(name, Seen::Purchase, start).await?,
+            "listing_id" => self.seen(name, Seen::Item, start).await?,
+            "order_id" => self.seen(name, Seen::Order, start).await?,
+            "agreement_id" => self.seen(name, Seen::Agreement, start).await?,
             _ => Vec::new(),
         };
         let info = CompletionInfo::with_all_values(values);
         info.map(CompleteResult::new).map_err(|error| ErrorData::internal_error(error, None))
     }
 
-    async fn seen(&self, seen: Seen, start: String) -> Result<Vec<String>, ErrorData> {
+    async fn seen(&self, name: &str, seen: Seen, start: String) -> Result<Vec<String>, ErrorData> {
         let store = self.app().store();
         if !store.path().exists() {
             return Ok(Vec::new());
@@ -57,6 +58,7 @@ impl Server {
         let found = store.with(move |db| {
             seen::beginning_with(db, &who, seen, &start, CompletionInfo::MAX_VALUES)
         });
-        found.await.map_err(|error| ErrorData::internal_error(error.to_string(), None))
+        let own = async { self.only_own(name, found.await?).await };
+        own.await.map_err(|error: Error| ErrorData::internal_error(error.to_string(), None))
     }
 }

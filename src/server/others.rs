@@ -1,11 +1,11 @@
-//! What is another client's: an order, an agreement or a cart that another principal has begun to pay
-//! for is not found by this one, neither by its name nor in a list.
+//! What is another client's: an order, its negotiation, an agreement or a cart that another principal
+//! has begun to pay for is not found by this one, neither by its name nor in a list.
 //!
 //! Invariant: what a marketplace wrote decides nothing here. Its text may name whatever it likes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Server, results::money_in};
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 fn key_of(member: &str, id: &str) -> Option<String> {
     match member {
         "order_id" => id.parse().ok().map(|id| croo::payment::natural_key(&id)),
+        "negotiation_id" => id.parse().ok().map(|id| croo::payment::negotiation_key(&id)),
         "agreement_id" => id.parse().ok().map(|id| paegents::escrow::natural_key(&id)),
         "cart_mandate_id" => id.parse().ok().map(|id| paegents::carts::natural_key(&id)),
         _ => None,
@@ -50,6 +51,17 @@ impl Server {
             }
             None => Ok(()),
         }
+    }
+
+    /// Of identifiers that this member would hold, those that are not another client's.
+    pub(super) async fn only_own(
+        &self,
+        member: &str,
+        ids: Vec<String>,
+    ) -> Result<Vec<String>, Error> {
+        let named: Vec<Value> = ids.iter().map(|id| json!({ member: id })).collect();
+        let others = self.others_in(&Value::from(named)).await?;
+        Ok(ids.into_iter().filter(|id| !others.contains(id)).collect())
     }
 
     /// The identifiers in this JSON that are another client's.
@@ -125,8 +137,6 @@ fn drop_lines(body: &mut Value, others: &BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -144,5 +154,20 @@ mod tests {
             "result_untrusted": [{ "order_id": "o1" }] });
         assert_eq!(body, kept);
         assert_eq!(names(&kept), BTreeSet::from([("order_id".to_owned(), "o2".to_owned())]));
+    }
+
+    /// Each is looked for by the key of the purchase that pays for it.
+    #[test]
+    fn what_can_be_paid_for_once_has_a_key() {
+        let rows = [
+            ("order_id", Some("croo:order:x1")),
+            ("negotiation_id", Some("croo:negotiation:x1")),
+            ("agreement_id", Some("paegents:escrow:x1")),
+            ("cart_mandate_id", Some("paegents:cart:x1")),
+            ("listing_id", None),
+        ];
+        for (member, key) in rows {
+            assert_eq!(key_of(member, "x1").as_deref(), key, "{member}");
+        }
     }
 }

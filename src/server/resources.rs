@@ -153,6 +153,7 @@ impl Server {
             },
         };
         let mut content = content.map_err(|error| broken(&error))?;
+        self.without_others(&mut content).await.map_err(|error| broken(&error))?;
         self.say_mode(&mut content);
         let content = ResourceContents::text(content.to_string(), uri);
         let mut result = ReadResourceResult::new(vec![content.with_mime_type("application/json")]);

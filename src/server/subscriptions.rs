@@ -72,7 +72,10 @@ impl Server {
         let wanted: BTreeSet<String> =
             subscription.accepted().resource_subscriptions.iter().flatten().cloned().collect();
         if wanted.is_empty() {
-            subscription.cancelled().await;
+            tokio::select! {
+                () = subscription.cancelled() => {}
+                () = self.app().stopping().cancelled() => {}
+            }
             return Ok(());
         }
         self.app().listen();

@@ -12,7 +12,7 @@ use super::{
         approval_required, awaiting_external, not_delivered_yet, not_settled, price_changed,
         unanswered,
     },
-    reserve::{release, reserve, stopped},
+    reserve::{about_to_send, release, reserve},
     resume_call,
 };
 use crate::{
@@ -260,17 +260,9 @@ impl Spending {
             }
         };
         let now = self.clock.now();
-        let own = id.clone();
         let submitted = self
             .store
-            .transact(move |db| {
-                stopped(db)?;
-                journal::record(db, &own, now, "about to be sent", |p| {
-                    p.state = State::Submitted;
-                    p.instrument = Some(sealed);
-                    Ok(())
-                })
-            })
+            .transact(move |db| about_to_send(db, &purchase, sealed, "about to be sent", now))
             .await;
         let submitted = match submitted {
             Ok(submitted) => submitted,
@@ -399,18 +391,10 @@ impl Spending {
                 );
             }));
         }
-        let (id, now) = (asked.id.clone(), self.clock.now());
-        let again = self
-            .store
-            .transact(move |db| {
-                stopped(db)?;
-                journal::record(db, &id, now, "the same payment is sent again", |p| {
-                    p.state = State::Submitted;
-                    p.instrument = Some(instrument);
-                    Ok(())
-                })
-            })
-            .await?;
+        let now = self.clock.now();
+        let note = "the same payment is sent again";
+        let again =
+            self.store.transact(move |db| about_to_send(db, &asked, instrument, note, now)).await?;
         let fate = rail.send(&again).await;
         let again = self.settle(again, fate).await?;
         match again.state {

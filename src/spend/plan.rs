@@ -281,7 +281,7 @@ impl Spending {
 }
 
 impl PlanRequest {
-    fn purchase(&self, principal: String, max_total: Usdc, now: i64) -> Purchase {
+    pub(super) fn purchase(&self, principal: String, max_total: Usdc, now: i64) -> Purchase {
         let id = PurchaseId::from_random(random());
         Purchase {
             idempotency_key: format!("haggle-{}", id.as_str().trim_start_matches("pur_")),
@@ -324,7 +324,7 @@ impl PlanRequest {
 /// Judges a purchase in the transaction that moves it. `Ok(None)`: it is approved.
 type Judged = (Purchase, Result<Option<Verdict>, Error>);
 
-fn judge(
+pub(super) fn judge(
     db: &Connection,
     policies: &Policies,
     id: &PurchaseId,

@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Fate, Payment, Spending, Work,
     refusals::{price_changed, unanswered},
-    reserve::stopped,
+    reserve::about_to_send,
     resume_call,
 };
 use crate::{
     error::{Code, Error, MoneyMoved},
     ids::PurchaseId,
-    journal::{self, Purchase, State},
+    journal::{Purchase, State},
     owner::Owner,
 };
 
@@ -95,17 +95,11 @@ impl Spending {
             let message = format!("{} was cancelled before anything was sent", purchase.id);
             return Err(Error::new(Code::Cancelled, message));
         }
-        let fresh = Purchase { instrument: Some(instrument.details), ..purchase };
-        let sealed = rail.seal(&fresh).await?;
-        let (id, now) = (fresh.id.clone(), self.clock.now());
-        let submitted = self.store.transact(move |db| {
-            stopped(db)?;
-            journal::record(db, &id, now, "its instrument was over; another one is sent", |p| {
-                p.state = State::Submitted;
-                p.instrument = Some(sealed);
-                Ok(())
-            })
-        });
+        let fresh = Purchase { instrument: Some(instrument.details), ..purchase.clone() };
+        let (sealed, now) = (rail.seal(&fresh).await?, self.clock.now());
+        let note = "its instrument was over; another one is sent";
+        let submitted =
+            self.store.transact(move |db| about_to_send(db, &purchase, sealed, note, now));
         self.hand_in(rail, submitted.await?).await
     }
 

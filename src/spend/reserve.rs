@@ -2,10 +2,12 @@
 //! approved is asked again here, since other processes spend as well.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
 
 use super::{
     Account, Instrument, approvals,
     budget::Budget,
+    check_call,
     policy::{Policies, Request, Verdict},
     resume_call,
 };
@@ -83,6 +85,28 @@ pub(super) fn reserve(
             p.route = route;
             p.idempotency_key = key;
         }
+        Ok(())
+    })
+}
+
+/// The transaction before every sending: what is sent is written down. `before` is the purchase as
+/// the sender knows it; where another process has gone on with it meanwhile, nothing is sent.
+pub(super) fn about_to_send(
+    db: &Connection,
+    before: &Purchase,
+    instrument: Value,
+    note: &str,
+    now: i64,
+) -> Result<Purchase, StoreError> {
+    stopped(db)?;
+    journal::record(db, &before.id, now, note, |p| {
+        if (p.state, &p.instrument) != (before.state, &before.instrument) {
+            let message = format!("another process has gone on with {}", p.id);
+            let error = Error::new(Code::Conflict, message).money(p.money_moved());
+            return Err(error.next(check_call(&p.id)).into());
+        }
+        p.state = State::Submitted;
+        p.instrument = Some(instrument);
         Ok(())
     })
 }
@@ -237,4 +261,110 @@ pub(super) fn stopped(db: &Connection) -> Result<(), StoreError> {
         return Err(Error::new(Code::Frozen, message).into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            plan::{PlanRequest, Repeat, judge},
+            policy::Policy,
+        },
+        *,
+    };
+    use crate::{
+        journal::Rail,
+        marketplaces::Marketplace,
+        store::{Store, StoreError},
+    };
+
+    const NOW: i64 = 1_000_000;
+
+    /// An order that this client wants to pay, approved by policy.
+    fn approved(db: &Connection, principal: &str, policies: &Policies) -> Purchase {
+        let price = Usdc::from_micros(1_000_000);
+        let request = PlanRequest {
+            marketplace: Marketplace::Croo,
+            rail: Rail::CrooOrder,
+            natural_key: "croo:order:o1".to_owned(),
+            repeat: Repeat::Never,
+            seller_id: "s1".to_owned(),
+            seller_name: String::new(),
+            item_id: "o1".to_owned(),
+            item_name: String::new(),
+            body: Vec::new(),
+            body_digest: String::new(),
+            route: String::new(),
+            origin: String::new(),
+            asset: "USDC".to_owned(),
+            chain_id: 1,
+            price,
+            max_total: price,
+            fund: None,
+        };
+        let planned = request.purchase(principal.to_owned(), price, NOW);
+        journal::plan(db, &planned).unwrap();
+        let (approved, verdict) = judge(db, policies, &planned.id, NOW).unwrap();
+        assert!(matches!(verdict, Ok(None)), "{verdict:?}");
+        approved
+    }
+
+    fn instrument() -> Instrument {
+        Instrument {
+            reference: "o1".to_owned(),
+            amount: Usdc::from_micros(1_000_000),
+            asset: "USDC".to_owned(),
+            chain_id: 1,
+            details: serde_json::json!({ "order_id": "o1" }),
+            rerouted: None,
+            account: None,
+        }
+    }
+
+    fn code<T>(done: Result<T, StoreError>) -> Option<Code> {
+        done.err().map(|error| Error::from(error).code)
+    }
+
+    fn in_a_store(test: impl FnOnce(&Connection)) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("s.db"));
+        let tested = store.with_blocking(|db| {
+            test(db);
+            Ok(())
+        });
+        tested.unwrap();
+    }
+
+    /// What another client has begun to pay for meanwhile is not paid a second time.
+    #[test]
+    fn an_order_is_reserved_by_one_client() {
+        in_a_store(|db| {
+            let policies = Policies { owner: Policy::sandbox(), ..Policies::default() };
+            let [ann, bob] = ["ann", "bob"].map(|who| approved(db, who, &policies));
+            let reserved = |purchase| reserve(db, purchase, &instrument(), false, &policies, NOW);
+            assert_eq!(code(reserved(&ann)), None);
+            assert_eq!(code(reserved(&bob)), Some(Code::NotFound));
+        });
+    }
+
+    /// Only one of those who go on with a purchase sends it.
+    #[test]
+    fn a_purchase_is_sent_by_who_knows_it_as_it_is() {
+        in_a_store(|db| {
+            let policies = Policies { owner: Policy::sandbox(), ..Policies::default() };
+            let purchase = approved(db, "ann", &policies);
+            let reserved = reserve(db, &purchase, &instrument(), false, &policies, NOW).unwrap();
+            let sent = |before: &Purchase, instrument: &str| {
+                about_to_send(db, before, Value::from(instrument), "about to be sent", NOW)
+            };
+            let first = sent(&reserved, "one").unwrap();
+            assert_eq!(first.state, State::Submitted);
+            let second = Error::from(sent(&reserved, "two").unwrap_err());
+            assert_eq!((second.code, second.money_moved), (Code::Conflict, MoneyMoved::Maybe));
+            // The same again is sent by who knows of the first.
+            let again = sent(&first, "three").unwrap();
+            assert_eq!(code(sent(&first, "four")), Some(Code::Conflict));
+            assert_eq!(again.instrument, Some(Value::from("three")));
+        });
+    }
 }

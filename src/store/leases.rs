@@ -23,11 +23,17 @@ const WAIT_POLL: Duration = Duration::from_millis(50);
 /// A lease that is held until it is dropped.
 #[derive(Debug)]
 pub struct Lease {
+    renewal: tokio::task::JoinHandle<()>,
+    lost: CancellationToken,
+    _claim: Claim,
+}
+
+/// A line of the table of leases, which goes when this is dropped.
+#[derive(Debug)]
+struct Claim {
     store: Store,
     name: String,
     holder: String,
-    renewal: tokio::task::JoinHandle<()>,
-    lost: CancellationToken,
 }
 
 impl Lease {
@@ -37,17 +43,13 @@ impl Lease {
     ///
     /// Where the store fails.
     pub async fn wait(store: &Store, name: &str, holder: &str) -> Result<Option<Self>, Error> {
-        let waited = tokio::time::timeout(WAIT_TIMEOUT, async {
-            loop {
-                if let Some(lease) = Self::take(store, name, holder).await? {
-                    return Ok(lease);
-                }
-                tokio::time::sleep(WAIT_POLL).await;
+        let started = Instant::now();
+        loop {
+            let taken = Self::take(store, name, holder).await?;
+            if taken.is_some() || started.elapsed() >= WAIT_TIMEOUT {
+                return Ok(taken);
             }
-        });
-        match waited.await {
-            Ok(lease) => lease.map(Some),
-            Err(_) => Ok(None),
+            tokio::time::sleep(WAIT_POLL).await;
         }
     }
 
@@ -57,10 +59,13 @@ impl Lease {
     ///
     /// Where the store fails.
     pub async fn take(store: &Store, name: &str, holder: &str) -> Result<Option<Self>, Error> {
-        let (key, who) = (name.to_owned(), holder.to_owned());
-        if !store.with(move |db| claim(db, &key, &who, wall_ms())).await? {
-            return Ok(None);
-        }
+        let (held, key, who) = (store.clone(), name.to_owned(), holder.to_owned());
+        // Made where it is written: should nobody wait for it any more, it is given back.
+        let claimed = store.with(move |db| {
+            let is_taken = claim(db, &key, &who, wall_ms())?;
+            Ok(is_taken.then(|| Claim { store: held, name: key, holder: who }))
+        });
+        let Some(claim) = claimed.await? else { return Ok(None) };
         let (renewed, key, who) = (store.clone(), name.to_owned(), holder.to_owned());
         let lost = CancellationToken::new();
         let gone = lost.clone();
@@ -69,7 +74,7 @@ impl Lease {
             while !gone.is_cancelled() {
                 tokio::time::sleep(RENEW_EVERY).await;
                 let (key, who) = (key.clone(), who.clone());
-                match renewed.with(move |db| claim(db, &key, &who, wall_ms())).await {
+                match renewed.with(move |db| renew(db, &key, &who, wall_ms())).await {
                     Ok(true) => held = Instant::now(),
                     // Slept through: another has taken it over.
                     Ok(false) => gone.cancel(),
@@ -78,13 +83,7 @@ impl Lease {
                 }
             }
         });
-        Ok(Some(Self {
-            store: store.clone(),
-            name: name.to_owned(),
-            holder: holder.to_owned(),
-            renewal,
-            lost,
-        }))
+        Ok(Some(Self { renewal, lost, _claim: claim }))
     }
 
     /// Fires when it is held no more, although it was not given back: another took it over, or it
@@ -98,6 +97,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewal.abort();
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
         let released = self.store.with_blocking(|db| {
             db.execute(
                 "DELETE FROM leases WHERE name = ?1 AND holder = ?2",
@@ -121,8 +125,19 @@ fn claim(db: &Connection, name: &str, holder: &str, now_ms: i64) -> Result<bool,
     Ok(taken == 1)
 }
 
+/// Holds a lease for longer. One that was given back stays so: a renewal may come after the end.
+fn renew(db: &Connection, name: &str, holder: &str, now_ms: i64) -> Result<bool, StoreError> {
+    let renewed = db.execute(
+        "UPDATE leases SET expires_ms = ?3 WHERE name = ?1 AND holder = ?2",
+        params![name, holder, now_ms + LEASE_MS],
+    )?;
+    Ok(renewed == 1)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -131,12 +146,40 @@ mod tests {
         store
             .with_blocking(|db| {
                 assert!(claim(db, "x", "a", 0)?);
-                assert!(claim(db, "x", "a", 1)?, "it is renewed");
+                assert!(renew(db, "x", "a", 1)?);
+                assert!(!renew(db, "x", "b", 1)?, "it is another's");
                 assert!(!claim(db, "x", "b", LEASE_MS)?, "it is held");
+                assert!(!claim(db, "x", "b", LEASE_MS + 1)?, "it was renewed");
                 assert!(claim(db, "x", "b", LEASE_MS + 2)?, "its holder is gone");
                 assert!(!claim(db, "x", "a", LEASE_MS + 3)?);
                 Ok(())
             })
             .unwrap();
+    }
+
+    /// Who gives up while it is taken leaves nothing behind that nobody holds.
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("s.db"));
+        store.with(|_| Ok(())).await.unwrap();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let busy = store.clone();
+        let busy = std::thread::spawn(move || {
+            busy.with_blocking(|_| {
+                let _ = released.recv();
+                Ok(())
+            })
+        });
+        let mut taking = Box::pin(Lease::take(&store, "x", "a"));
+        assert!(futures::poll!(&mut taking).is_pending());
+        drop(taking);
+        release.send(()).unwrap();
+        busy.join().unwrap().unwrap();
+        // It is taken nevertheless, and given back.
+        while Arc::strong_count(&store.0) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(Lease::take(&store, "x", "b").await.unwrap().is_some());
     }
 }

@@ -17,7 +17,7 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Query, Request, State},
-    http::{Method, StatusCode, header},
+    http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get, post},
@@ -34,7 +34,7 @@ pub use tenant::Tenant;
 use self::{
     gate::{Gate, Refused},
     listen::Bounds,
-    tenant::{Served, held},
+    tenant::Served,
 };
 use super::{after_start, told_to_end};
 use crate::{
@@ -94,7 +94,6 @@ struct Parts<H: ServerHandler> {
     gate: Gate,
     metrics: Arc<Metrics>,
     ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
-    answering: TaskTracker,
     stopping: CancellationToken,
 }
 
@@ -134,13 +133,14 @@ pub async fn listen<H: ServerHandler>(
         TcpListener::bind(address).await.map_err(|error| HttpError::Address(address, error))?;
     let address = listener.local_addr().map_err(|error| HttpError::Address(address, error))?;
     let (ended, answering) = (CancellationToken::new(), TaskTracker::new());
-    let served = |tenant| Arc::new(Served::new(tenant, &settings, &ended));
+    let served = |tenant| {
+        Arc::new(Served::new(tenant, &settings, metrics.clone(), answering.clone(), &ended))
+    };
     let parts = Arc::new(Parts {
         tenants: tenants.into_iter().map(served).collect(),
         gate,
         metrics: metrics.clone(),
         ready,
-        answering: answering.clone(),
         stopping: stopping.clone(),
     });
     let router = Router::new()
@@ -288,24 +288,13 @@ impl<H: ServerHandler> Parts<H> {
         client.admit()?;
         Ok(client)
     }
-
-    /// Answers a request, and waits for the answer at the end.
-    async fn answered(&self, answer: impl Future<Output = Response>) -> Response {
-        let guards = (self.answering.token(), self.metrics.in_flight());
-        held(answer.await, guards)
-    }
 }
 
 async fn mcp<H: ServerHandler>(State(parts): Shared<H>, mut request: Request) -> Response {
-    let client = match parts.client(&mut request) {
-        Ok(client) => client,
-        Err(refused) => return refused.into_response(),
-    };
-    if request.method() != Method::POST {
-        // A stream of events has no end of its own.
-        return client.mcp(request).await;
+    match parts.client(&mut request) {
+        Ok(client) => client.mcp(request).await,
+        Err(refused) => refused.into_response(),
     }
-    parts.answered(client.mcp(request)).await
 }
 
 async fn sse<H: ServerHandler>(State(parts): Shared<H>, mut request: Request) -> Response {
@@ -328,7 +317,7 @@ async fn messages<H: ServerHandler>(
     mut request: Request,
 ) -> Response {
     match parts.client(&mut request) {
-        Ok(client) => parts.answered(client.post_legacy(&query.session_id, request)).await,
+        Ok(client) => client.post_legacy(&query.session_id, request).await,
         Err(refused) => refused.into_response(),
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP: who may call, from where and how much; clients that never meet; an end that loses nothing.
 
 mod apart;
+mod counted;
 mod crowds;
 mod gate;
 mod program;

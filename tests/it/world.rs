@@ -421,6 +421,17 @@ impl World {
         self.admin("POST", "/faults", Some(fault)).await;
     }
 
+    /// Waits until the first fault that was armed has struck: its request is under way.
+    pub(crate) async fn fired(&self) {
+        for _ in 0..3_000 {
+            if self.admin("GET", "/faults", None).await["faults"][0]["fired"] == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it has not struck: {}", self.admin("GET", "/faults", None).await);
+    }
+
     /// What the sandbox's own ledger has charged: reference and amount.
     pub(crate) async fn charges(&self) -> Vec<(String, String)> {
         let ledger = self.admin("GET", "/ledger", None).await;

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     access::Access,
     error::{Code, Error},
-    ids::OrderId,
+    ids::{NegotiationId, OrderId},
     journal::{Fund, Purchase},
     marketplaces::{
         Marketplace,
@@ -79,6 +79,12 @@ struct Bound<'a> {
 #[must_use]
 pub fn natural_key(order_id: &OrderId) -> String {
     format!("croo:order:{order_id}")
+}
+
+/// What an order is known by as well: the negotiation that it came of.
+#[must_use]
+pub fn negotiation_key(negotiation_id: &NegotiationId) -> String {
+    format!("croo:negotiation:{negotiation_id}")
 }
 
 /// The body of an order's purchase: a second reading that differs in it is another order.
@@ -173,6 +179,7 @@ impl Orders {
         let wallet = address("requesterWalletAddress", &order.requester_wallet_address)?;
         let details = json!({
             "order_id": order.order_id,
+            "negotiation_id": order.negotiation_id,
             "status_before": order.status,
             "price_usd": cost.price,
             "fee_usd": cost.fee,

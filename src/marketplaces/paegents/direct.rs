@@ -296,6 +296,8 @@ impl Directs {
         let fields = fields_of(purchase)?;
         let chain = self.access.chain().await?;
         let (payer, nonce) = (fields.authorization.from, fields.authorization.nonce);
+        // In this order: what is read later only knows of more.
+        let time = chain.time().await?;
         let is_paid = chain.authorization_used(payer, nonce).await?;
         let agreement = self.agreement(purchase).await?;
         let Some(agreement) = agreement else { return Ok(Collected::Later) };
@@ -309,7 +311,7 @@ impl Directs {
             let body = body.to_string().into_bytes();
             return Ok(Collected::Delivered(Answer { status: 200, body }));
         }
-        if !is_paid && chain.time().await? > until(&fields).saturating_add(FINALITY_SECONDS) {
+        if !is_paid && time > until(&fields).saturating_add(FINALITY_SECONDS) {
             let message = format!(
                 "the platform took its fee of {} USD, and the price was not paid and cannot be any \
                  more: the agreement {} is {status}",

@@ -320,12 +320,13 @@ impl Escrows {
 
     /// What became of it, by the chain.
     async fn looked_up(&self, purchase: &Purchase) -> Result<Fate, Error> {
-        let agreement = self.agreement(purchase).await?;
-        let fields = Fields::of(purchase)?;
+        let (paegents, id) = (of_purchase(&self.access, purchase).await?, agreement_id(purchase)?);
         let chain = self.access.chain().await?;
-        let owner = fields.activation.intent.buyer;
-        // In this order: a block after the time was read only has a later one.
+        // In this order: what is read later only knows of more.
         let time = chain.time().await?;
+        let agreement = paegents.agreement(&id).await?;
+        let fields = Fields::of(purchase)?;
+        let owner = fields.activation.intent.buyer;
         let nonce = chain.permit_nonce(owner).await?;
         let signed_permits = fields.permit.is_some() || fields.fee_permit.is_some();
         let untouched = signed_permits && nonce <= fields.permit_nonce;

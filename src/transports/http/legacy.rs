@@ -26,14 +26,12 @@ use rmcp::{
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
 };
 use serde_json::json;
-use tokio::sync::{
-    OwnedSemaphorePermit,
-    mpsc::{self, error::SendTimeoutError},
-};
+use tokio::sync::mpsc::{self, error::SendTimeoutError};
 use tokio_util::sync::CancellationToken;
 
 use super::tenant::bad_request;
 use crate::{
+    answering::Answering,
     spend::random,
     transports::message::{INVALID_REQUEST, refusal},
 };
@@ -52,7 +50,7 @@ struct Open {
     unread: Unread,
 }
 
-type Unread = Arc<Mutex<HashMap<RequestId, OwnedSemaphorePermit>>>;
+type Unread = Arc<Mutex<HashMap<RequestId, Answering>>>;
 type Sessions = Arc<Mutex<HashMap<String, Open>>>;
 
 /// The sessions of a client.
@@ -124,38 +122,52 @@ impl<H: ServerHandler> Legacy<H> {
         &self,
         session: &str,
         message: RxJsonRpcMessage<RoleServer>,
-        permit: Option<OwnedSemaphorePermit>,
+        answering: Option<Answering>,
     ) -> Response {
         let Some(open) = lock(&self.open).get(session).cloned() else {
             return (StatusCode::NOT_FOUND, "there is no such session").into_response();
         };
-        let asked = asked(&message).cloned();
-        if let Some((id, permit)) = asked.clone().zip(permit) {
-            match lock(&open.unread).entry(id) {
-                Entry::Vacant(free) => drop(free.insert(permit)),
-                // Two answers by one name could not be told apart, nor be counted.
-                Entry::Occupied(taken) => {
+        let mut unsent = Unsent { unread: &open.unread, id: None };
+        if let Some((id, answering)) = asked(&message).cloned().zip(answering) {
+            match lock(&open.unread).entry(id.clone()) {
+                Entry::Vacant(free) => drop(free.insert(answering)),
+                // Two answers by one name could not be told apart.
+                Entry::Occupied(_) => {
                     let words = "a request with this id has no answer yet";
-                    return bad_request(&refusal(&json!(taken.key()), INVALID_REQUEST, words));
+                    return bad_request(&refusal(&json!(id), INVALID_REQUEST, words));
                 }
             }
+            unsent.id = Some(id);
         }
         if let Some(given_up) = given_up(&message) {
             lock(&open.unread).remove(given_up);
         }
-        let Err(error) = open.inbound.send_timeout(message, ROOM_TIMEOUT).await else {
-            return StatusCode::ACCEPTED.into_response();
-        };
-        // It will not be answered.
-        asked.map(|id| lock(&open.unread).remove(&id));
-        match error {
-            SendTimeoutError::Timeout(_) => {
+        match open.inbound.send_timeout(message, ROOM_TIMEOUT).await {
+            Ok(()) => {
+                unsent.id = None;
+                StatusCode::ACCEPTED.into_response()
+            }
+            Err(SendTimeoutError::Timeout(_)) => {
                 let words = "the session is busy: its stream is not being read";
                 (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
             }
-            SendTimeoutError::Closed(_) => {
+            Err(SendTimeoutError::Closed(_)) => {
                 (StatusCode::NOT_FOUND, "the session has ended").into_response()
             }
+        }
+    }
+}
+
+/// A request that has not been handed over: unless it is, there will be no answer to it.
+struct Unsent<'a> {
+    unread: &'a Unread,
+    id: Option<RequestId>,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = &self.id {
+            lock(self.unread).remove(id);
         }
     }
 }

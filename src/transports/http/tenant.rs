@@ -12,21 +12,24 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
 use http_body_util::BodyExt as _;
 use rmcp::{
     RoleServer, ServerHandler,
-    model::ClientRequest,
+    model::{ClientRequest, GetExtensions as _},
     service::RxJsonRpcMessage,
     transport::streamable_http_server::{
         StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
     },
 };
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     gate::Refused,
     legacy::Legacy,
     listen::{BODY_TIMEOUT, whole},
 };
-use crate::{config::http::HttpSettings, credential::CredentialDigest, transports::message};
+use crate::{
+    answering::Answering, config::http::HttpSettings, credential::CredentialDigest,
+    metrics::Metrics, transports::message,
+};
 
 /// The header that names a session of an earlier revision.
 const SESSION_HEADER: &str = "mcp-session-id";
@@ -55,6 +58,8 @@ pub(super) struct Served<H: ServerHandler> {
     opening: Mutex<()>,
     rate: DefaultDirectRateLimiter,
     in_flight: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    answering: TaskTracker,
     body_bytes_max: usize,
     sessions_max: usize,
 }
@@ -64,6 +69,8 @@ impl<H: ServerHandler> Served<H> {
     pub(super) fn new(
         tenant: Tenant<H>,
         settings: &HttpSettings,
+        metrics: Arc<Metrics>,
+        answering: TaskTracker,
         ended: &CancellationToken,
     ) -> Self {
         let Tenant { token, handler } = tenant;
@@ -87,6 +94,8 @@ impl<H: ServerHandler> Served<H> {
             opening: Mutex::new(()),
             rate: RateLimiter::direct(Quota::per_minute(per_minute.unwrap_or(NonZeroU32::MIN))),
             in_flight: Arc::new(Semaphore::new(settings.in_flight_max)),
+            metrics,
+            answering,
             body_bytes_max: settings.body_bytes_max,
             sessions_max: settings.sessions_max,
         }
@@ -114,15 +123,25 @@ impl<H: ServerHandler> Served<H> {
         })
     }
 
+    /// Counts a request as being answered, where there may be one more. It is waited for at the end.
+    fn begin(&self) -> Result<Answering, Refused> {
+        let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| Refused::InFlight)?;
+        let (waited_for, counted) = (self.answering.token(), self.metrics.in_flight());
+        Ok(Answering::holding((permit, waited_for, counted)))
+    }
+
     /// Answers a request to `/mcp`.
     pub(super) async fn mcp(&self, request: Request<Body>) -> Response {
         if request.method() != Method::POST {
+            // A stream of events has no end of its own.
             return self.streamable.handle(request).await.map(Body::new);
         }
-        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
-            return Refused::InFlight.into_response();
+        let answering = match self.begin() {
+            Ok(answering) => answering,
+            Err(refused) => return refused.into_response(),
         };
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(answering.clone());
         let (bytes, message) = match self.read(&parts.headers, body).await {
             Ok(read) => read,
             Err(refused) => return refused,
@@ -137,7 +156,7 @@ impl<H: ServerHandler> Served<H> {
         };
         let request = Request::from_parts(parts, Body::from(bytes));
         let response = self.streamable.handle(request).await;
-        held(response.map(Body::new), permit)
+        held(response.map(Body::new), answering)
     }
 
     /// Opens a session of the revision of 2024-11-05: its stream.
@@ -158,21 +177,23 @@ impl<H: ServerHandler> Served<H> {
 
     /// Takes a message for such a session.
     pub(super) async fn post_legacy(&self, session: &str, request: Request<Body>) -> Response {
-        let (parts, body) = request.into_parts();
-        let message = match self.read(&parts.headers, body).await {
+        let (mut parts, body) = request.into_parts();
+        let mut message = match self.read(&parts.headers, body).await {
             Ok((_, message)) => message,
             Err(refused) => return refused,
         };
-        let permit = self.in_flight.clone().try_acquire_owned();
+        let mut counted = None;
         // What asks for nothing is answered nothing that could be waited for.
-        let permit = match (&message, permit) {
-            (RxJsonRpcMessage::<RoleServer>::Request(_), Ok(permit)) => Some(permit),
-            (RxJsonRpcMessage::<RoleServer>::Request(_), Err(_)) => {
-                return Refused::InFlight.into_response();
-            }
-            _ => None,
-        };
-        self.legacy.accept(session, message, permit).await
+        if let RxJsonRpcMessage::<RoleServer>::Request(asked) = &mut message {
+            let answering = match self.begin() {
+                Ok(answering) => answering,
+                Err(refused) => return refused.into_response(),
+            };
+            parts.extensions.insert(answering.clone());
+            asked.request.extensions_mut().insert(parts);
+            counted = Some(answering);
+        }
+        self.legacy.accept(session, message, counted).await
     }
 
     /// The message that a request brings, and its bytes; or the answer to what is none.
@@ -209,8 +230,8 @@ fn opens_session(headers: &HeaderMap, message: &RxJsonRpcMessage<RoleServer>) ->
     initializes && !headers.contains_key(SESSION_HEADER)
 }
 
-/// Keeps something until an answer has left: one that is whole already is as good as gone.
-pub(super) fn held<T: Send + 'static>(response: Response, held: T) -> Response {
+/// Keeps a request counted until its answer has left: one that is whole already is as good as gone.
+fn held(response: Response, held: Answering) -> Response {
     if http_body::Body::size_hint(response.body()).exact().is_some() {
         return response;
     }

@@ -2,7 +2,11 @@
 
 use haggle::{
     config::http::HttpSettings,
+    events::{self, Event},
+    journal,
     money::Usdc,
+    principal,
+    profile::Profile,
     spend::policy::{Limits, Policy},
 };
 use reqwest::{Method, StatusCode};
@@ -40,11 +44,7 @@ async fn another_s_purchase_is_not_found() {
             let text: Value = serde_json::from_str(text).unwrap();
             assert_eq!(text[member].as_array().unwrap().is_empty(), seen == 0, "{name}: {text}");
         }
-        let typed = json!({ "ref": { "type": "ref/prompt", "name": "resolve" },
-            "argument": { "name": "purchase_id", "value": "pur_" } });
-        let completed = site.ask(name, "completion/complete", typed).await;
-        let values = completed["result"]["completion"]["values"].as_array().unwrap();
-        assert_eq!(values.len(), seen, "{name}: {completed}");
+        assert_eq!(completed(&site, name, "purchase_id").await.len(), seen, "{name}");
     }
     // The same call by another client is another purchase.
     let again = site.call("bob", "crochet_call_listing", args).await.unwrap();
@@ -64,22 +64,93 @@ async fn another_s_order_is_not_found() {
     let order = negotiated["order_id"].as_str().unwrap().to_owned();
     let both = site.call("bob", "croo_get_order", json!({ "order_id": order })).await;
     assert!(both.is_ok(), "before it is paid it is nobody's: {both:?}");
+    let negotiation = negotiated["negotiation_id"].clone();
+    let about = json!({ "order_id": order, "negotiation_id": negotiation });
+    assert_eq!(heard(&site, "order_created", &order, about.clone()).await, ["ann", "bob"]);
     let pay = World::payment_of(&negotiated);
     let paid = site.call("ann", "croo_pay_order", pay.clone()).await;
     assert!(paid.is_ok() || paid.as_ref().unwrap_err()["money_moved"] != "no", "{paid:?}");
     for (tool, args) in [
         ("croo_get_order", json!({ "order_id": order })),
         ("croo_get_delivery", json!({ "order_id": order })),
+        ("croo_get_order", json!({ "negotiation_id": negotiation })),
+        ("croo_get_negotiation", json!({ "negotiation_id": negotiation })),
         ("croo_pay_order", pay),
     ] {
         let error = site.call("bob", tool, args).await.unwrap_err();
         assert_eq!(error["code"], "not_found", "{tool}: {error}");
         assert_eq!(error["money_moved"], "no");
     }
+    assert_eq!(heard(&site, "order_paid", &order, about).await, ["ann"]);
     for (name, seen) in [("ann", true), ("bob", false)] {
         let listed = site.call(name, "croo_list_orders", json!({ "role": "buyer" })).await;
         assert_eq!(listed.unwrap().to_string().contains(order.as_str()), seen, "{name}");
+        let listed = site.call(name, "croo_list_negotiations", json!({ "role": "buyer" })).await;
+        let id = negotiation.as_str().unwrap();
+        assert_eq!(listed.unwrap().to_string().contains(id), seen, "{name}");
+        // Nor what was heard of it when it was nobody's.
+        let read = site.ask(name, "resources/read", json!({ "uri": "haggle://inbox" })).await;
+        assert_eq!(read.to_string().contains(order.as_str()), seen, "{name}: {read}");
+        assert_eq!(completed(&site, name, "order_id").await, [order.as_str()][..usize::from(seen)]);
     }
+}
+
+/// An event about an order comes in: who may read it, by their names.
+async fn heard(site: &Site, kind: &str, order: &str, payload: Value) -> Vec<&'static str> {
+    let event = Event {
+        seq: 0,
+        principal: principal::EVERYONE.to_owned(),
+        source: "croo".to_owned(),
+        dedup: kind.to_owned(),
+        kind: kind.to_owned(),
+        subject: order.to_owned(),
+        payload,
+        at: 0,
+    };
+    let (store, key) = (site.world.app.store(), format!("croo:order:{order}"));
+    let heard = store.with(move |db| {
+        let (is_new, _) = journal::hear(db, &event, &key)?;
+        assert!(is_new);
+        let is_told = |name: &&str| {
+            let told = events::after(db, name, 0, 100).unwrap();
+            told.iter().any(|told| told.kind == event.kind)
+        };
+        Ok(["ann", "bob"].into_iter().filter(is_told).collect())
+    });
+    heard.await.unwrap()
+}
+
+/// What an argument of the prompt `resolve` is completed to.
+async fn completed(site: &Site, name: &str, argument: &str) -> Vec<String> {
+    let typed = json!({ "ref": { "type": "ref/prompt", "name": "resolve" },
+        "argument": { "name": argument, "value": "" } });
+    let completed = site.ask(name, "completion/complete", typed).await;
+    serde_json::from_value(completed["result"]["completion"]["values"].clone()).unwrap()
+}
+
+/// Nor is the agreement of a purchase without an escrow, which has no key of its own.
+#[tokio::test]
+async fn another_s_direct_purchase_is_not_found() {
+    let mut clients = vec![client("ann"), client("bob")];
+    for client in &mut clients {
+        client.profiles.extend([Profile::Pay, Profile::Sell]);
+    }
+    let site = Site::open(clients, HttpSettings::default()).await;
+    let args = crate::paegents_direct::purchase(&site.world, "auto").await;
+    let bought = site.call("ann", "paegents_buy_direct", args).await;
+    let journal = site.world.journal().await;
+    let id = &journal[0].instrument.as_ref().unwrap()["agreement_id"];
+    assert!(id.is_string(), "{bought:?}");
+    for (name, seen) in [("ann", true), ("bob", false)] {
+        let read = site.call(name, "paegents_get_agreement", json!({ "agreement_id": id })).await;
+        let code = read.err().map(|error| error["code"].clone());
+        assert_eq!(code, (!seen).then(|| json!("not_found")), "{name}");
+        let listed = site.call(name, "paegents_list_agreements", json!({})).await.unwrap();
+        assert_eq!(listed.to_string().contains(id.as_str().unwrap()), seen, "{name}: {listed}");
+    }
+    let dispute = json!({ "agreement_id": id, "reason": "not as described" });
+    let error = site.call("bob", "paegents_dispute_agreement", dispute).await.unwrap_err();
+    assert_eq!(error["code"], "not_found", "{error}");
 }
 
 #[tokio::test]
@@ -164,6 +235,46 @@ async fn limits_are_a_client_s_own() {
     assert!(error["message"].as_str().unwrap().contains("this client"), "{error}");
     site.call("cat", "crochet_call_listing", again).await.unwrap();
     assert_eq!(site.world.charges().await.len(), 2);
+}
+
+/// The owner's day is everybody's: what one has spent, another cannot. A client's own day is its own.
+#[tokio::test]
+async fn the_owner_s_day_is_shared() {
+    let (_, price, _) = World::start().await.listing("auto");
+    let price = usd(&price);
+    let mut clients = vec![client("ann"), client("bob"), client("cat")];
+    clients[1].limits = Limits { purchase_max: None, day_max: Some(price) };
+    let twice = Usdc::from_micros(2 * price.micros());
+    let policy = Policy { day_max_usd: twice, ..Policy::sandbox() };
+    let site = Site::with(Make { policy, clients, ..Make::default() }).await;
+    let left = async |name: &str| {
+        let status = site.call(name, "market_status", json!({})).await.unwrap();
+        usd(status["budget"]["left_today_usd"].as_str().unwrap())
+    };
+    let args = site.world.purchase_of("auto");
+    site.call("ann", "crochet_call_listing", args.clone()).await.unwrap();
+    assert_eq!((left("ann").await, left("bob").await), (price, price));
+    site.call("bob", "crochet_call_listing", args.clone()).await.unwrap();
+    assert_eq!(left("cat").await, Usdc::ZERO);
+    let error = site.call("cat", "crochet_call_listing", args).await.unwrap_err();
+    assert_eq!(error["code"], "policy_denied", "{error}");
+    assert_eq!(site.world.charges().await.len(), 2);
+}
+
+/// Where it cannot be seen whose something is, nothing is said of its money.
+#[tokio::test]
+async fn without_the_store_nobody_knows_whose_it_is() {
+    let site = Site::open(vec![client("ann"), client("bob")], HttpSettings::default()).await;
+    let order = site.world.order("auto").await;
+    let pay = World::payment_of(&order);
+    let store = site.world.app.store();
+    store.with(|db| Ok(db.execute_batch("ALTER TABLE purchases RENAME TO gone")?)).await.unwrap();
+    let error = site.call("bob", "croo_pay_order", pay).await.unwrap_err();
+    assert_eq!(
+        (&error["code"], &error["money_moved"]),
+        (&json!("store_unavailable"), &json!("maybe")),
+        "{error}"
+    );
 }
 
 /// What each is offered is its own, too.

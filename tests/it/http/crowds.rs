@@ -101,52 +101,6 @@ async fn what_is_not_read_is_bounded() {
     }
 }
 
-/// Requests of a stream count until they are answered or given up: neither what was given up, nor
-/// what the server asks meanwhile, nor a name that is used twice puts the count wrong.
-#[tokio::test]
-async fn requests_of_a_stream_are_counted() {
-    let http = HttpSettings { in_flight_max: 3, ..HttpSettings::default() };
-    let site = Site::open(vec![client("ann")], http).await;
-    let (mut stream, address) = super::gate::legacy(&site).await;
-    let post = async |body: Value| {
-        let request = site.request(Method::POST, &address).bearer_auth(token("ann"));
-        request.json(&body).send().await.unwrap().status().as_u16()
-    };
-    let mut until_answered = async |id: u32| {
-        let mut text = String::new();
-        while !text.contains(&format!("\"id\":{id},")) {
-            let chunk = tokio::time::timeout(Duration::from_secs(20), stream.chunk()).await;
-            text.push_str(&String::from_utf8_lossy(&chunk.unwrap().unwrap().unwrap()));
-        }
-    };
-    assert_eq!(post(super::initialize()).await, 202);
-    until_answered(1).await;
-    assert_eq!(post(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await, 202);
-    let wait = |id: u32| {
-        json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
-            "params": { "name": "market_wait_events", "arguments": { "wait_seconds": 40 } } })
-    };
-    let list = |id: u32| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" });
-    for round in 0..3 {
-        let ids = [10, 11, 12].map(|id| 10 * round + id);
-        for id in ids {
-            assert_eq!(post(wait(id)).await, 202, "round {round}: {id}");
-        }
-        assert_eq!(post(list(ids[0])).await, 429, "one more");
-        let gone = |id: u32| {
-            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled",
-                "params": { "requestId": id } })
-        };
-        assert_eq!(post(gone(ids[2])).await, 202);
-        assert_eq!(post(list(ids[0])).await, 400, "its name is in use");
-        assert_eq!(post(list(9)).await, 202, "there is room for one");
-        until_answered(9).await;
-        for id in [ids[0], ids[1]] {
-            assert_eq!(post(gone(id)).await, 202);
-        }
-    }
-}
-
 /// Streams that nobody reads keep nobody else waiting.
 #[tokio::test]
 async fn who_does_not_read_keeps_nobody_waiting() {
