@@ -202,7 +202,7 @@ fn look(
     if open(db, Some(who), now)?.len() >= OPEN_MAX {
         return Ok(Found::Full);
     }
-    let id = AskId::from_random(random());
+    let id = AskId::from_random(random()?);
     db.execute(
         "INSERT INTO asks (id, principal, tool, digest, described, at, expires_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -42,14 +42,16 @@ impl CredentialDigest {
 }
 
 /// A new credential, and what is kept of it.
-#[must_use]
-pub fn make(prefix: &str) -> (SecretString, CredentialDigest) {
+///
+/// # Errors
+///
+/// Where the operating system has no random bytes: what anybody could guess is not made.
+pub fn make(prefix: &str) -> Result<(SecretString, CredentialDigest), getrandom::Error> {
     let mut bytes = [0; 32];
-    // The operating system's generator does not fail once it has been seeded.
-    let _ = getrandom::fill(&mut bytes);
+    getrandom::fill(&mut bytes)?;
     let credential = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes));
     let digest = CredentialDigest::of(&credential);
-    (SecretString::from(credential), digest)
+    Ok((SecretString::from(credential), digest))
 }
 
 impl fmt::Display for CredentialDigest {
@@ -103,8 +105,8 @@ mod tests {
 
     #[test]
     fn a_credential_matches_its_own_digest_alone() {
-        let (one, digest) = make(CLIENT_PREFIX);
-        let (other, _) = make(CLIENT_PREFIX);
+        let (one, digest) = make(CLIENT_PREFIX).unwrap();
+        let (other, _) = make(CLIENT_PREFIX).unwrap();
         let one = one.expose_secret();
         assert!(one.starts_with(CLIENT_PREFIX) && one.len() == CLIENT_PREFIX.len() + 43, "{one}");
         assert!(digest.matches(one));

@@ -20,7 +20,8 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 /// The bounds between the durations of calls that are told apart, in seconds.
 const BOUNDS: [f64; 8] = [0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0];
 
-/// A call of a tool: which, and how it ended, `ok` or the code of the failure.
+/// A call of a tool: which, and how it ended: `ok`, the code of the failure, `asked` where the answer
+/// is a question to the person, or `refused` where it is an error of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
     tool: String,
@@ -75,7 +76,8 @@ impl Metrics {
         self
     }
 
-    /// Counts a call of a tool that ended after so long: `ok`, or with the code of a failure.
+    /// Counts a call of a tool that ended after so long: `ok`, `asked`, `refused`, or with the code of a
+    /// failure.
     pub fn called(&self, tool: &str, outcome: &str, lasted: Duration) {
         let call = Call { tool: tool.to_owned(), outcome: outcome.to_owned() };
         self.calls.get_or_create(&call).inc();

@@ -238,10 +238,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let mut result = ListToolsResult::with_all_items(self.shared.offered.list.clone());
-        if is_modern(&context) {
-            result.ttl_ms = Some(LIST_TTL_MS);
-            result.cache_scope = Some(CacheScope::Public);
-        }
+        (result.ttl_ms, result.cache_scope) = list_kept(is_modern(&context));
         Ok(result)
     }
 
@@ -343,10 +340,17 @@ impl ServerHandler for Server {
         }
         let same = request.arguments.clone().map_or_else(|| json!({}), Value::Object);
         let response = match self.check_arguments(&same).await {
-            Ok(()) => self.called(&name, request, context).await?,
-            Err(error) => error.into_call_tool_result()?,
+            Ok(()) => self.called(&name, request, context).await,
+            Err(error) => error.into_call_tool_result(),
         };
-        let CallToolResponse::Complete(mut result) = response else { return Ok(response) };
+        let mut result = match response {
+            Ok(CallToolResponse::Complete(result)) => result,
+            other => {
+                let outcome = if other.is_ok() { "asked" } else { "refused" };
+                self.app().metrics().called(&name, outcome, begun.elapsed());
+                return other;
+            }
+        };
         if let Some(body) = &mut result.structured_content
             && let Err(error) = self.without_others(body).await
         {
@@ -364,6 +368,11 @@ impl ServerHandler for Server {
 /// Whether the client speaks 2026-07-28 or later, where results say how long they may be kept.
 fn is_modern(context: &RequestContext<RoleServer>) -> bool {
     context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
+}
+
+/// How long a list may be kept and by whom, for those to whom it is said.
+fn list_kept(modern: bool) -> (Option<u64>, Option<CacheScope>) {
+    if modern { (Some(LIST_TTL_MS), Some(CacheScope::Public)) } else { (None, None) }
 }
 
 impl Server {

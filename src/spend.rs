@@ -273,7 +273,6 @@ pub struct Spending {
     clock: Clock,
     policies: Policies,
     patience: Patience,
-    instance: String,
     rails: HashMap<Rail, Arc<dyn Payment>>,
     running: Mutex<HashMap<Key, Running>>,
     tasks: TaskTracker,
@@ -290,9 +289,8 @@ impl Spending {
         rails: HashMap<Rail, Arc<dyn Payment>>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
-        let instance = PurchaseId::from_random(random()).to_string();
         let running = Mutex::default();
-        Arc::new(Self { store, clock, policies, patience, instance, rails, running, tasks })
+        Arc::new(Self { store, clock, policies, patience, rails, running, tasks })
     }
 
     /// How long a caller is kept with something that takes its time, and no longer than this.
@@ -477,8 +475,8 @@ impl Spending {
 
     /// A lease of the store for this task alone, waited for; `None` where another keeps it.
     async fn lease(&self, name: &str) -> Result<Option<Lease>, Error> {
-        let holder = format!("{}:{}", self.instance, PurchaseId::from_random(random()));
-        Lease::wait(&self.store, name, &holder).await
+        let holder = PurchaseId::from_random(random()?);
+        Lease::wait(&self.store, name, holder.as_str()).await
     }
 
     /// The purchase, or the failure that its end is.
@@ -573,10 +571,14 @@ pub fn resume_call(purchase: &Purchase, why: &str) -> NextCall {
 }
 
 /// Sixteen random bytes.
-#[must_use]
-pub fn random() -> [u8; 16] {
+///
+/// # Errors
+///
+/// [`Code::Internal`] where the operating system gives none: what has to be unlike everything else is
+/// not made then.
+pub fn random() -> Result<[u8; 16], Error> {
     let mut bytes = [0; 16];
-    // The operating system's generator does not fail once it has been seeded.
-    let _ = getrandom::fill(&mut bytes);
-    bytes
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Error::new(Code::Internal, "the operating system gives no random numbers"))?;
+    Ok(bytes)
 }

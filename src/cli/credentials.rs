@@ -80,7 +80,7 @@ pub fn add_client(loaded: &Loaded, args: &AddClientArgs) -> Result<Report, Failu
         ));
     }
     let name = args.name.as_str();
-    let (token, digest) = credential::make(CLIENT_PREFIX);
+    let (token, digest) = make(CLIENT_PREFIX)?;
     let path = edit(loaded, |document| {
         let clients = table(document, "clients")?;
         clients.set_implicit(true);
@@ -164,7 +164,7 @@ pub fn remove_client(loaded: &Loaded, args: &RemoveClientArgs) -> Result<Report,
 ///
 /// Where the file cannot be written.
 pub fn owner_key(loaded: &Loaded, args: &OwnerKeyArgs) -> Result<Report, Failure> {
-    let (key, digest) = credential::make(OWNER_PREFIX);
+    let (key, digest) = make(OWNER_PREFIX)?;
     let path = edit(loaded, |document| {
         table(document, "http")?.insert("owner_key_sha256", value(digest.to_string()));
         Ok(())
@@ -181,6 +181,14 @@ pub fn owner_key(loaded: &Loaded, args: &OwnerKeyArgs) -> Result<Report, Failure
             path.display()
         ),
     ))
+}
+
+fn make(prefix: &str) -> Result<(SecretString, CredentialDigest), Failure> {
+    credential::make(prefix).map_err(|error| {
+        Failure::failed(format!(
+            "nothing was written: the operating system gives no random numbers: {error}"
+        ))
+    })
 }
 
 fn shown(heading: &str, credential: &SecretString, rest: &str) -> Report {

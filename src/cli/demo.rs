@@ -84,7 +84,7 @@ async fn play(folder: &Path) -> Result<Report, Failure> {
 
 /// A wallet for this demo alone, with its funds: its key and its address.
 async fn fund(admin: &Admin) -> Result<(String, String), Failure> {
-    let key = [random(), random()].map(hex::encode).concat();
+    let key = [random()?, random()?].map(hex::encode).concat();
     let address = EvmKey::read(&key.clone().into())
         .map_err(|error| Failure::failed(error.to_string()))?
         .address()
@@ -152,7 +152,7 @@ async fn journal_of(folder: &Path, url: &str) -> Result<Vec<(String, Usdc)>, Fai
 }
 
 fn scratch_folder() -> Result<std::path::PathBuf, Failure> {
-    let name = format!("haggle-demo-{}", hex::encode(random()));
+    let name = format!("haggle-demo-{}", hex::encode(random()?));
     let folder = std::env::temp_dir().join(name);
     crate::store::private_folder(&folder)
         .map_err(|error| Failure::failed(format!("no folder for the demo: {error}")))?;

@@ -12,10 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    clock::rfc3339,
-    private_file::{staged_beside, sync_parent},
-};
+use super::output;
+use crate::{clock::rfc3339, private_file::staged_beside};
 
 /// Bytes in the largest file that is edited.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -72,7 +70,7 @@ pub(super) fn stamp(now: i64) -> String {
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     path: &'a Path,
-    _folder: File,
+    folder: File,
 }
 
 impl<'a> Turn<'a> {
@@ -87,14 +85,15 @@ impl<'a> Turn<'a> {
         fs::create_dir_all(folder)?;
         let folder = File::open(folder)?;
         folder.lock()?;
-        Ok(Self { path, _folder: folder })
+        Ok(Self { path, folder })
     }
 
     /// Puts `after` into the file, which has `before`, and gives the copy of that. `stamp` is part of its name.
     ///
     /// # Errors
     ///
-    /// Where the disk fails. Then the file is as it was, and nothing is left over.
+    /// Where the disk fails. Then the file is as it was, and nothing is left over. Where only the
+    /// folder cannot be synced, the file is the new one, and a warning is said.
     pub(super) fn replace(
         &self,
         before: Option<&str>,
@@ -117,7 +116,13 @@ impl<'a> Turn<'a> {
             }
             return Err(error);
         }
-        sync_parent(path)?;
+        // It is in place, and what it says holds from now on: that is no failure.
+        if let Err(error) = self.folder.sync_all() {
+            output::complain(&format!(
+                "{} is changed, but may be as it was before if the power fails now: {error}",
+                path.display()
+            ));
+        }
         Ok(copy)
     }
 }
@@ -174,6 +179,19 @@ mod tests {
             assert_eq!(fs::read_to_string(file).unwrap(), text);
             assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o640);
         }
+    }
+
+    /// What is in place is said to be: a credential that holds is shown.
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mcp.json");
+        // No disk is behind it.
+        let folder = File::open("/dev/null").unwrap();
+        folder.sync_all().unwrap_err();
+        let turn = Turn { path: &path, folder };
+        turn.replace(None, "2", "20260102030405").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2");
     }
 
     #[test]

@@ -36,9 +36,17 @@ pub struct ServeArgs {
 ///
 /// # Errors
 ///
-/// Where standard input or output breaks, or the address cannot be listened on.
+/// Where standard input or output breaks, the address cannot be listened on, or the owner's tools
+/// would be served over HTTP.
 pub async fn run(app: Arc<App>, http: Option<SocketAddr>) -> Result<Report, Failure> {
     if let Some(address) = http {
+        if app.settings().profiles.contains(&Profile::Owner) {
+            return Err(Failure::usage(
+                "--http does not go with the profile `owner`, which is served over stdio alone: \
+                 no agent may agree to what another one asks; leave --http out, or name other \
+                 profiles with --profile",
+            ));
+        }
         let announce = |address| output::complain(&format!("listening on http://{address}/mcp"));
         let served = transports::http::serve(app, address, announce).await;
         return served.map(|()| Report::nothing()).map_err(|error| match error {

@@ -144,7 +144,7 @@ pub async fn listen<L: Listener>(listener: &mut L, times: &Times, stop: &Cancell
         }
         tokio::select! {
             () = stop.cancelled() => return End::Stopped,
-            () = tokio::time::sleep(delay(times, failures, random())) => {}
+            () = tokio::time::sleep(delay(times, failures, drawn())) => {}
         }
         failures += 1;
     }
@@ -248,11 +248,9 @@ fn delay(times: &Times, failures: u32, random: u64) -> Duration {
     most.saturating_sub(Duration::from_micros(random % half.saturating_add(1)))
 }
 
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    // The operating system's generator does not fail once it has been seeded.
-    let _ = getrandom::fill(&mut bytes);
-    u64::from_le_bytes(bytes)
+/// Without random numbers the wait is the whole one, which no client minds.
+fn drawn() -> u64 {
+    getrandom::u64().unwrap_or(0)
 }
 
 #[cfg(test)]

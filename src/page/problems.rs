@@ -1,7 +1,7 @@
 //! What went wrong, as a page for a person: what happened, whether money moved, what to do.
 
 use axum::{
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
@@ -20,7 +20,6 @@ pub(super) struct Problem {
     happened: String,
     money: &'static str,
     to_do: String,
-    retry_after_seconds: Option<u64>,
 }
 
 /// What this page does moves no money by itself: an agent's call pays.
@@ -34,7 +33,6 @@ impl Problem {
             happened: happened.to_owned(),
             money: NOTHING_MOVED,
             to_do: to_do.to_owned(),
-            retry_after_seconds: None,
         }
     }
 
@@ -92,19 +90,6 @@ impl Problem {
             "No form of this page is that large.",
             "Open the page again and use its buttons.",
         )
-    }
-
-    pub(super) fn too_often(seconds: u64) -> Self {
-        let to_do = format!("Wait {seconds} seconds, then sign in.");
-        let mut problem = Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many attempts",
-            "There were ten attempts to sign in within a minute, so no key is looked at just now, not \
-             even the right one. If they were not yours, somebody on this machine tries keys.",
-            &to_do,
-        );
-        problem.retry_after_seconds = Some(seconds);
-        problem
     }
 
     pub(super) fn no_randomness() -> Self {
@@ -168,9 +153,6 @@ impl From<Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        if let Some(seconds) = self.retry_after_seconds {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
         response.extensions_mut().insert(self);
         response
     }

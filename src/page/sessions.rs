@@ -1,10 +1,10 @@
-//! Who is signed in, and how often somebody has tried.
+//! Who is signed in.
 //!
 //! A session is 32 random bytes in a cookie; what is kept of it is a hash. The token that its forms
 //! carry is derived from it, so it is kept nowhere. Both are gone when the program ends.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,22 +17,12 @@ const SESSION_MAX: Duration = Duration::from_hours(12);
 const IDLE_MAX: Duration = Duration::from_hours(1);
 /// How many there are at a time; the one that was used longest ago makes room.
 const SESSIONS_MAX: usize = 16;
-/// How many keys are heard in [`TRIES_WINDOW`], right or wrong, over all who try.
-const TRIES_MAX: usize = 10;
-const TRIES_WINDOW: Duration = Duration::from_mins(1);
 
 /// The sessions of a page.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
     /// By the SHA-256 of what the cookie holds.
-    open: HashMap<[u8; 32], Times>,
-    /// When a key was given, the oldest first.
-    tries: VecDeque<Instant>,
+    open: Mutex<HashMap<[u8; 32], Times>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,28 +39,8 @@ impl Times {
 }
 
 impl Sessions {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts an attempt to sign in.
-    ///
-    /// # Errors
-    ///
-    /// Where there were too many: how long nobody may try, the owner as little as anybody.
-    pub(super) fn attempt(&self, now: Instant) -> Result<(), Duration> {
-        let mut state = self.state();
-        let past = |tried: &mut Instant| now.saturating_duration_since(*tried) >= TRIES_WINDOW;
-        while state.tries.pop_front_if(past).is_some() {}
-        match state.tries.front() {
-            Some(oldest) if state.tries.len() >= TRIES_MAX => {
-                Err(TRIES_WINDOW.saturating_sub(now.saturating_duration_since(*oldest)))
-            }
-            Some(_) | None => {
-                state.tries.push_back(now);
-                Ok(())
-            }
-        }
+    fn open(&self) -> MutexGuard<'_, HashMap<[u8; 32], Times>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a session and gives what its cookie holds.
@@ -82,26 +52,26 @@ impl Sessions {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         let value = hex::encode(bytes);
-        let mut state = self.state();
-        state.open.retain(|_, times| times.is_live(now));
-        if state.open.len() >= SESSIONS_MAX {
-            let idle = state.open.iter().min_by_key(|(_, times)| times.used).map(|(hash, _)| *hash);
-            idle.and_then(|hash| state.open.remove(&hash));
+        let mut open = self.open();
+        open.retain(|_, times| times.is_live(now));
+        if open.len() >= SESSIONS_MAX {
+            let idle = open.iter().min_by_key(|(_, times)| times.used).map(|(hash, _)| *hash);
+            idle.and_then(|hash| open.remove(&hash));
         }
-        state.open.insert(hash(&value), Times { begun: now, used: now });
+        open.insert(hash(&value), Times { begun: now, used: now });
         Ok(value)
     }
 
     /// Whether a cookie holds a session that lasts; it is used by that.
     pub(super) fn is_open(&self, value: &str, now: Instant) -> bool {
-        let (hash, mut state) = (hash(value), self.state());
-        match state.open.get_mut(&hash) {
+        let (hash, mut open) = (hash(value), self.open());
+        match open.get_mut(&hash) {
             Some(times) if times.is_live(now) => {
                 times.used = now;
                 true
             }
             Some(_) => {
-                state.open.remove(&hash);
+                open.remove(&hash);
                 false
             }
             None => false,
@@ -110,7 +80,7 @@ impl Sessions {
 
     /// Ends a session.
     pub(super) fn end(&self, value: &str) {
-        self.state().open.remove(&hash(value));
+        self.open().remove(&hash(value));
     }
 }
 
@@ -175,17 +145,5 @@ mod tests {
         let now = start + 60 * SECOND;
         assert!(!sessions.is_open(&all[0], now));
         assert!(all[1..].iter().all(|value| sessions.is_open(value, now)));
-    }
-
-    #[test]
-    fn ten_keys_a_minute_are_heard() {
-        let (sessions, start) = (Sessions::default(), Instant::now());
-        for n in 0..10 {
-            assert_eq!(sessions.attempt(start + n * SECOND), Ok(()), "{n}");
-        }
-        assert_eq!(sessions.attempt(start + 10 * SECOND), Err(50 * SECOND));
-        assert_eq!(sessions.attempt(start + 59 * SECOND), Err(SECOND));
-        assert_eq!(sessions.attempt(start + 60 * SECOND), Ok(()));
-        assert_eq!(sessions.attempt(start + 60 * SECOND), Err(SECOND));
     }
 }

@@ -66,9 +66,6 @@ fn form(page: &Page, to: &str, wrong: Option<&str>) -> Markup {
 pub(super) async fn enter(page: Shared, headers: HeaderMap, entering: Entering) -> Response {
     let Entering(given) = entering;
     let (to, now) = (back(given.get("to")), Instant::now());
-    if let Err(wait) = page.sessions.attempt(now) {
-        return Problem::too_often(wait.as_secs().saturating_add(1)).into_response();
-    }
     if !page.key.0.matches(given.get("key").trim()) {
         tracing::warn!("somebody gave a wrong key on the owner's page");
         let shown = form(&page, to, Some("That is not the owner's key. Nothing was changed."));

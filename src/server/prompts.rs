@@ -3,13 +3,12 @@
 use rmcp::{
     ErrorData,
     model::{
-        CacheScope, GetPromptResult, JsonObject, ListPromptsResult, Prompt, PromptArgument,
-        PromptMessage, Role,
+        GetPromptResult, JsonObject, ListPromptsResult, Prompt, PromptArgument, PromptMessage, Role,
     },
 };
 use serde_json::json;
 
-use super::LIST_TTL_MS;
+use super::list_kept;
 
 /// The longest argument that is taken, in characters.
 const ARGUMENT_CHARS_MAX: usize = 2_000;
@@ -215,10 +214,7 @@ pub(super) fn list(modern: bool) -> ListPromptsResult {
             .with_title(entry.title)
     });
     let mut result = ListPromptsResult::with_all_items(prompts.collect());
-    if modern {
-        result.ttl_ms = Some(LIST_TTL_MS);
-        result.cache_scope = Some(CacheScope::Public);
-    }
+    (result.ttl_ms, result.cache_scope) = list_kept(modern);
     result
 }
 

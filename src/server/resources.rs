@@ -9,7 +9,7 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 
-use super::{LIST_TTL_MS, Server};
+use super::{Server, list_kept};
 use crate::{
     clock::rfc3339,
     error::{Code, Error},
@@ -104,10 +104,7 @@ pub(super) fn list(modern: bool) -> ListResourcesResult {
             .with_mime_type("application/json")
     });
     let mut result = ListResourcesResult::with_all_items(resources.collect());
-    if modern {
-        result.ttl_ms = Some(LIST_TTL_MS);
-        result.cache_scope = Some(CacheScope::Public);
-    }
+    (result.ttl_ms, result.cache_scope) = list_kept(modern);
     result
 }
 
@@ -118,10 +115,7 @@ pub(super) fn templates(modern: bool) -> ListResourceTemplatesResult {
         .with_description("One purchase, and every line that the journal has of it.")
         .with_mime_type("application/json");
     let mut result = ListResourceTemplatesResult::with_all_items(vec![purchase]);
-    if modern {
-        result.ttl_ms = Some(LIST_TTL_MS);
-        result.cache_scope = Some(CacheScope::Public);
-    }
+    (result.ttl_ms, result.cache_scope) = list_kept(modern);
     result
 }
 
@@ -206,7 +200,6 @@ impl Server {
         app.refresh_clock().await?;
         let (who, now) = (self.principal().name.clone(), app.clock().now());
         let policies = app.spending().policies().clone();
-        let own_day = policies.of(&who).1;
         let (budget, frozen, grants) = app
             .store()
             .with(move |db| {
@@ -218,7 +211,7 @@ impl Server {
         Ok(json!({
             "ask_above_usd": policy.ask_above_usd,
             "purchase_max_usd": policy.purchase_max_usd,
-            "day_max_usd": own_day.unwrap_or(policy.day_max_usd).min(policy.day_max_usd),
+            "day_max_usd": budget.day_max(),
             "left_today_usd": budget.left(),
             "client_approval_max_usd": policy.client_approval_max_usd,
             "first_purchase_asks": policy.first_purchase_asks,

@@ -74,7 +74,7 @@ impl Spending {
         let (fields, nonce) = priced(&chain, from, &call).await?;
         let now = self.clock.now();
         let template = Action {
-            id: action_id(),
+            id: action_id()?,
             principal: call.principal.to_owned(),
             agreement_id: call.agreement_id.to_owned(),
             kind: call.kind,
@@ -273,7 +273,10 @@ fn refused(error: &SignError) -> Error {
 }
 
 /// A name for an action.
-#[must_use]
-pub fn action_id() -> String {
-    PurchaseId::from_random(random()).as_str().replacen("pur_", "act_", 1)
+///
+/// # Errors
+///
+/// As [`random`].
+pub fn action_id() -> Result<String, Error> {
+    Ok(PurchaseId::from_random(random()?).as_str().replacen("pur_", "act_", 1))
 }

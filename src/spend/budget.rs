@@ -12,7 +12,9 @@ pub struct Budget {
     pub policy: Policy,
     /// What was spent in 24 hours, or may have been, over all principals.
     pub spent: Usdc,
-    /// What is left of its own day, where it has a limit of its own.
+    /// Its own limit for 24 hours, where it has one.
+    pub own_day: Option<Usdc>,
+    /// What is left of that.
     pub own_left: Option<Usdc>,
 }
 
@@ -34,13 +36,19 @@ impl Budget {
             Some(own) => Some(own.saturating_sub(journal::spent_by(db, principal, since)?)),
             None => None,
         };
-        Ok(Self { policy, spent: journal::spent_since(db, since)?, own_left })
+        Ok(Self { policy, spent: journal::spent_since(db, since)?, own_day, own_left })
     }
 
     /// What is left of the owner's limit for 24 hours.
     #[must_use]
     pub fn left_today(&self) -> Usdc {
         self.policy.day_max_usd.saturating_sub(self.spent)
+    }
+
+    /// The most that the principal may spend in 24 hours: whichever limit is the lower one.
+    #[must_use]
+    pub fn day_max(&self) -> Usdc {
+        self.own_day.map_or(self.policy.day_max_usd, |own| own.min(self.policy.day_max_usd))
     }
 
     /// What the principal may still spend: whichever limit is the nearer one.

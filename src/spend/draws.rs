@@ -88,7 +88,7 @@ pub async fn make(access: &Access, request: &CallRequest) -> Result<Drawn, Error
         return Err(refusals::busy(request));
     };
     let (usage, earlier) = look(access, &paegents, &request.agreement_id).await?;
-    let wanted = line(request, usage.units_used, access.clock().now());
+    let wanted = line(request, usage.units_used, access.clock().now())?;
     if let Some(earlier) = earlier {
         let is_same = earlier.is_same(&wanted);
         let is_repetition = is_same && !request.again;
@@ -163,7 +163,7 @@ async fn turn(
     waits: bool,
 ) -> Result<Option<Lease>, Error> {
     let (name, holder) =
-        (format!("draw:{agreement_id}"), PurchaseId::from_random(random()).to_string());
+        (format!("draw:{agreement_id}"), PurchaseId::from_random(random()?).to_string());
     let taken = if waits {
         Lease::wait(access.store(), &name, &holder).await
     } else {
@@ -175,7 +175,7 @@ async fn turn(
 
 /// The platform's count.
 async fn read(paegents: &Paegents, agreement_id: &AgreementId) -> Result<Usage, Error> {
-    let nonce = uuid(random());
+    let nonce = uuid(random()?);
     let usage = paegents.metered().send(&GetUsage { agreement_id, nonce: &nonce }).await;
     let usage = usage.map_err(refusals::not_there)?;
     if usage.agreement_id == *agreement_id {
@@ -273,9 +273,9 @@ fn is_stopped(used: u64, total: u64, percent: u8) -> bool {
 }
 
 /// A new line of the journal.
-fn line(request: &CallRequest, units_before: u64, now: i64) -> Draw {
-    Draw {
-        id: uuid(random()),
+fn line(request: &CallRequest, units_before: u64, now: i64) -> Result<Draw, Error> {
+    Ok(Draw {
+        id: uuid(random()?),
         principal: request.principal.clone(),
         agreement_id: request.agreement_id.clone(),
         method: request.method.word().to_owned(),
@@ -290,7 +290,7 @@ fn line(request: &CallRequest, units_before: u64, now: i64) -> Draw {
         at: now,
         lost_at: None,
         ended_at: None,
-    }
+    })
 }
 
 /// A random UUID. Source: RFC 9562 §5.4.

@@ -89,7 +89,7 @@ impl Spending {
         let most = self.policies.of(&principal).0.purchase_max_usd;
         let max_total =
             if request.price <= most { request.max_total.min(most) } else { request.max_total };
-        let fresh = request.purchase(principal, max_total, now);
+        let fresh = request.purchase(principal, max_total, now)?;
         let repeat = request.repeat;
         self.store
             .transact(move |db| {
@@ -157,7 +157,7 @@ impl Spending {
         if verdict == Verdict::AskOwner || !owner.can_ask() {
             return self.send_to_page(owner, purchase).await;
         }
-        let nonce = hex::encode(random());
+        let nonce = hex::encode(random()?);
         let (asked, about) = (nonce.clone(), purchase.id.clone());
         self.store.transact(move |db| approvals::put_question(db, &asked, &about)).await?;
         let question = question(&purchase);
@@ -281,9 +281,14 @@ impl Spending {
 }
 
 impl PlanRequest {
-    pub(super) fn purchase(&self, principal: String, max_total: Usdc, now: i64) -> Purchase {
-        let id = PurchaseId::from_random(random());
-        Purchase {
+    pub(super) fn purchase(
+        &self,
+        principal: String,
+        max_total: Usdc,
+        now: i64,
+    ) -> Result<Purchase, Error> {
+        let id = PurchaseId::from_random(random()?);
+        Ok(Purchase {
             idempotency_key: format!("haggle-{}", id.as_str().trim_start_matches("pur_")),
             id,
             principal,
@@ -317,7 +322,7 @@ impl PlanRequest {
             reserved_at: None,
             finished_at: None,
             fund: self.fund.clone(),
-        }
+        })
     }
 }
 

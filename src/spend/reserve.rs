@@ -302,7 +302,7 @@ mod tests {
             max_total: price,
             fund: None,
         };
-        let planned = request.purchase(principal.to_owned(), price, NOW);
+        let planned = request.purchase(principal.to_owned(), price, NOW).unwrap();
         journal::plan(db, &planned).unwrap();
         let (approved, verdict) = judge(db, policies, &planned.id, NOW).unwrap();
         assert!(matches!(verdict, Ok(None)), "{verdict:?}");

@@ -8,6 +8,7 @@
 mod gate;
 mod legacy;
 mod listen;
+mod ready;
 mod tenant;
 mod webhooks;
 
@@ -34,6 +35,7 @@ pub use tenant::Tenant;
 use self::{
     gate::{Gate, Refused},
     listen::Bounds,
+    ready::Ready,
     tenant::Served,
 };
 use super::{after_start, told_to_end};
@@ -93,7 +95,7 @@ struct Parts<H: ServerHandler> {
     tenants: Vec<Arc<Served<H>>>,
     gate: Gate,
     metrics: Arc<Metrics>,
-    ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    ready: Ready,
     stopping: CancellationToken,
 }
 
@@ -124,7 +126,7 @@ pub async fn listen<H: ServerHandler>(
 ) -> Result<Listening, HttpError> {
     let Service { tenants, settings, metrics, ready, beside } = service;
     let is_open = tenants.iter().any(|tenant| tenant.token.is_none());
-    if is_open && !address.ip().is_loopback() {
+    if is_open && !gate::is_near(address.ip()) {
         return Err(HttpError::Open(address));
     }
     let gate = Gate::new(&settings.allowed_hosts, &settings.allowed_origins)?;
@@ -140,7 +142,7 @@ pub async fn listen<H: ServerHandler>(
         tenants: tenants.into_iter().map(served).collect(),
         gate,
         metrics: metrics.clone(),
-        ready,
+        ready: Ready::by(ready),
         stopping: stopping.clone(),
     });
     let router = Router::new()
@@ -200,7 +202,7 @@ pub async fn serve(
         listening = listen(address, service(&app), app.stopping().clone()) => listening?,
     };
     let address = listening.address();
-    if app.settings().http.owner_key_sha256.is_some() && address.ip().is_loopback() {
+    if app.settings().http.owner_key_sha256.is_some() && gate::is_near(address.ip()) {
         app.serve_page_at(format!("http://{address}{}", page::MOUNTED_AT));
     }
     announce(address);
@@ -264,7 +266,7 @@ async fn bounded(request: Request, next: Next) -> Response {
 /// owner's own.
 async fn only_here(request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let is_near = peer.is_some_and(|ConnectInfo(peer)| peer.ip().is_loopback());
+    let is_near = peer.is_some_and(|ConnectInfo(peer)| gate::is_near(peer.ip()));
     let (head, body) = request.into_parts();
     if !is_near || !gate::is_of_this_machine(&head) {
         return Refused::NotHere.into_response();
@@ -338,7 +340,7 @@ async fn counted<H: ServerHandler>(State(parts): Shared<H>, mut request: Request
 }
 
 async fn is_ready<H: ServerHandler>(State(parts): Shared<H>) -> Response {
-    if !parts.stopping.is_cancelled() && (parts.ready)().await {
+    if !parts.stopping.is_cancelled() && parts.ready.is().await {
         return "ready".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "not ready").into_response()
@@ -385,16 +387,22 @@ mod tests {
     async fn the_page_is_served_here_alone() {
         let page = Router::new().route("/", get(|| async {})).layer(middleware::from_fn(only_here));
         let rows = [
-            (Some([127, 0, 0, 1]), "localhost:8765", 200),
-            (Some([192, 0, 2, 1]), "localhost:8765", 403),
-            (Some([127, 0, 0, 1]), "haggle.example.com", 403),
+            (Some("127.0.0.1"), "localhost:8765", 200),
+            (Some("127.0.0.2"), "127.0.0.2:8765", 200),
+            (Some("::1"), "[::1]:8765", 200),
+            (Some("::ffff:127.0.0.1"), "127.0.0.1:8765", 200),
+            (Some("192.0.2.1"), "localhost:8765", 403),
+            (Some("::ffff:192.0.2.1"), "localhost:8765", 403),
+            (Some("127.0.0.1"), "haggle.example.com", 403),
+            (Some("127.0.0.1"), "192.0.2.1:8765", 403),
             (None, "localhost:8765", 403),
         ];
         for (peer, host, status) in rows {
             let mut request =
                 Request::get("/").header(header::HOST, host).body(Body::empty()).unwrap();
             if let Some(peer) = peer {
-                request.extensions_mut().insert(ConnectInfo(SocketAddr::from((peer, 1))));
+                let peer = SocketAddr::new(peer.parse().unwrap(), 1);
+                request.extensions_mut().insert(ConnectInfo(peer));
             }
             let answer = page.clone().oneshot(request).await.unwrap();
             assert_eq!(answer.status().as_u16(), status, "{peer:?} {host}");

@@ -141,7 +141,7 @@ impl Market {
         let folder = tempfile::tempdir().unwrap();
         let policy = format!("[policy]\nask_above_usd = \"{ASK_ABOVE_USD}\"\n");
         let (token, settings) = if over == Over::Guarded {
-            let (token, digest) = credential::make(credential::CLIENT_PREFIX);
+            let (token, digest) = credential::make(credential::CLIENT_PREFIX).unwrap();
             let client = format!("[clients.visitor]\ntoken_sha256 = \"{digest}\"\n");
             (Some(token.expose_secret().to_owned()), policy + &client)
         } else {

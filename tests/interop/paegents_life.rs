@@ -154,7 +154,7 @@ pub(crate) async fn sold_goods(buyer: &World, seller: &World) {
 }
 
 async fn until(world: &World, id: &Value, status: &str) {
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         let read = done(world, "paegents_get_agreement", json!({ "agreement_id": id })).await;
         if read["status"] == status {
             return;

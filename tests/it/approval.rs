@@ -254,10 +254,10 @@ async fn a_yes_that_ends_on_the_way_is_not_used() {
     let error = world.buy(world.purchase_of("auto")).await.unwrap_err();
     let id = error["purchase_id"].as_str().unwrap().to_owned();
     answer_by_command(&world, &id, true).await;
-    world.fault("crochet", "/gateway/*", 0, json!({ "delay_ms": 1000 })).await;
+    world.fault("crochet", "/gateway/*", 0, json!({ "delay_ms": 5_000 })).await;
     let resume = json!({ "purchase_id": id });
     let time_passes = async {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        world.fired().await;
         world.advance(16 * 60).await;
         world.app.clock().set_offset(16 * 60);
     };

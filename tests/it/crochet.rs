@@ -64,7 +64,7 @@ async fn asking_collects_what_was_paid_for() {
     world.admin("DELETE", "/faults", None).await;
     // The seller is called now, and takes a moment.
     let mut done = world.call("market_check_purchase", about.clone()).await.unwrap();
-    for _ in 0..40 {
+    for _ in 0..600 {
         if done["purchase"]["delivery"] == "delivered" {
             break;
         }

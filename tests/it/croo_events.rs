@@ -36,7 +36,7 @@ pub(crate) fn hurried() -> Times {
     Times {
         socket: socket::Times {
             ping: Duration::from_millis(200),
-            silence: Duration::from_secs(1),
+            silence: Duration::from_secs(5),
             delay: Duration::from_millis(5),
             delay_max: Duration::from_millis(100),
             settle: Duration::from_millis(600),
@@ -284,11 +284,11 @@ async fn an_event_wakes_a_caller_and_names_the_read_that_confirms_it() {
     comes_to_stand(&world, Condition::Connected).await;
     let waiting = world.clone();
     let wait = tokio::spawn(async move {
-        waiting.call("market_wait_events", json!({ "wait_seconds": 30 })).await.unwrap()
+        waiting.call("market_wait_events", json!({ "wait_seconds": 120 })).await.unwrap()
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     let negotiation = ordered(&world, 1).await.remove(0);
-    let heard = tokio::time::timeout(Duration::from_secs(5), wait).await.unwrap().unwrap();
+    let heard = tokio::time::timeout(LONG, wait).await.unwrap().unwrap();
     let event = &heard["events"][0];
     assert_eq!(event["kind"], "order_negotiation_created", "{heard}");
     assert_eq!(event["subject"], negotiation.as_str());
@@ -396,7 +396,7 @@ async fn f4_a_second_holder_is_told() {
 /// A server that is told to go by the marketplace does not come back at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_is_closed_with_1008_does_not_fight() {
-    let times = Times { probe: LONG, ..hurried() };
+    let times = Times { probe: 10 * LONG, ..hurried() };
     let world = provider(times).await;
     begin(&world).await;
     comes_to_stand(&world, Condition::Connected).await;
@@ -411,7 +411,7 @@ async fn a_holder_that_is_closed_with_1008_does_not_fight() {
     let own = world.sandbox.info().croo.provider.agent_id;
     let begun = Instant::now();
     while !truth(&world, &own).await.is_subset(&inbox(&world).await.into_iter().collect()) {
-        assert!(begun.elapsed() < LONG / 3, "it waits for the socket");
+        assert!(begun.elapsed() < LONG, "it waits for the socket");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -500,7 +500,7 @@ async fn one_process_holds_the_socket_and_another_takes_it_over() {
     first.signal("KILL").await;
     let killed = Instant::now();
     while handshakes(&admin).await == 1 {
-        assert!(killed.elapsed() < Duration::from_secs(15), "nobody takes over");
+        assert!(killed.elapsed() < LONG, "nobody takes over");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let negotiation = ordered(&admin, 1).await.remove(0);

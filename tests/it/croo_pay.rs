@@ -76,9 +76,9 @@ async fn an_order_is_paid_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_overtaken_goes_on_with_the_other_s_payment() {
     let (world, order) = world_and_order("auto", "Text").await;
-    fault(&world, "GET", &at(&order), json!({ "delay_ms": 2_000 })).await;
+    fault(&world, "GET", &at(&order), json!({ "delay_ms": 5_000 })).await;
     let second = async {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        world.fired().await;
         world.call("croo_pay_order", paying(&order)).await
     };
     let (slow, fast) = tokio::join!(world.call("croo_pay_order", paying(&order)), second);
@@ -200,7 +200,12 @@ async fn a_killed_process_leaves_one_payment() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let world = world.kill().await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    for _ in 0..3_000 {
+        if !world.charges().await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     let paid = world.call("croo_pay_order", args).await.unwrap();
     assert_eq!(paid["purchase"]["money_moved"], "yes");
     assert_eq!(sent(&world, "POST", "/pay").await, 1);

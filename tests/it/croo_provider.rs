@@ -61,7 +61,7 @@ async fn paid(world: &World, negotiation: &Value) -> Value {
 
 async fn until(world: &World, order: &Value, wanted: &str) {
     let path = format!("/orders/{}", order.as_str().unwrap());
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         if status(world, &path).await == wanted {
             return;
         }

@@ -139,10 +139,10 @@ async fn a_wait_ends_when_there_is_something_to_do() {
     let early = world.call("croo_get_negotiation", wait(1)).await.unwrap();
     assert_eq!(early["status"], "pending");
     assert!(started.elapsed() >= Duration::from_secs(1), "it waits");
+    // One question fails on the way: it is asked again.
+    world.fault("croo", "/orders/negotiate/*", 1, json!({ "status": 503 })).await;
     let meanwhile = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        // One question fails on the way: it is asked again.
-        fault(&world, "GET", "/orders/negotiate/*", json!({ "status": 503 })).await;
+        world.fired().await;
         accept(&world, &id).await;
     };
     let (order, answered, ()) = tokio::join!(
@@ -164,7 +164,7 @@ async fn a_wait_ends_when_there_is_something_to_do() {
     let wait = json!({ "negotiation_id": id, "wait_seconds": 20 });
     let started = Instant::now();
     let found = world.call("croo_get_order", wait).await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(5), "it does not wait for what never comes");
+    assert!(started.elapsed() < Duration::from_secs(15), "it does not wait for what never comes");
     assert_eq!(found["negotiation"]["status"], "rejected");
     assert_eq!(found["negotiation"]["reject_reason_untrusted"], "too long");
     assert_eq!(found["next"][0]["tool"], "market_search");

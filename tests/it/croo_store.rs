@@ -81,7 +81,7 @@ async fn the_feed_tells_what_happened() {
     let made = world.admin("POST", "/order", Some(json!({ "service_id": service_id }))).await;
     let accept = json!({ "negotiation_id": made["negotiation_id"] });
     let accepted = provider.call("croo_accept_negotiation", accept).await.unwrap();
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         let feed = browse(&world, json!({ "view": "feed", "limit": 50 })).await;
         let rows = feed["rows"].as_array().unwrap().clone();
         if let Some(row) = rows.iter().find(|row| row["event"] == "order_paid") {

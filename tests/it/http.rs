@@ -1,23 +1,29 @@
 //! HTTP: who may call, from where and how much; clients that never meet; an end that loses nothing.
 
+mod answering;
 mod apart;
 mod counted;
 mod crowds;
 mod gate;
 mod program;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use haggle::{
     config::http::HttpSettings,
     credential::CredentialDigest,
     principal::Principal,
     profile::Profile,
+    server::Server,
     spend::policy::Limits,
     transports::http::{self, Service},
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -66,9 +72,15 @@ impl Site {
     }
 
     async fn with(make: Make) -> Self {
+        Self::altered(make, |_| ()).await
+    }
+
+    /// As [`Self::with`]; `alter` changes what is served.
+    async fn altered(make: Make, alter: impl FnOnce(&mut Service<Server>)) -> Self {
         let world = World::start_with(make).await;
         let stopping = CancellationToken::new();
-        let service: Service<_> = http::service(&world.app);
+        let mut service = http::service(&world.app);
+        alter(&mut service);
         let listening = http::listen(local(0), service, stopping.clone()).await.unwrap();
         let base = format!("http://{}", listening.address());
         let serving = Some(tokio::spawn(listening.serve()));
@@ -132,6 +144,15 @@ impl Site {
         request.json(&initialize()).send().await.unwrap()
     }
 
+    /// A request in a session of an earlier revision.
+    fn in_session(&self, method: Method, name: &str, session: &str) -> RequestBuilder {
+        self.request(method, "/mcp")
+            .bearer_auth(token(name))
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-session-id", session)
+            .header("mcp-protocol-version", "2025-11-25")
+    }
+
     async fn metrics(&self, name: &str) -> String {
         let request = self.request(Method::GET, "/metrics").bearer_auth(token(name));
         request.send().await.unwrap().text().await.unwrap()
@@ -168,4 +189,21 @@ async fn other_machines_need_a_token() {
     let refused = http::listen(everywhere, http::service(&world.app), CancellationToken::new());
     let refused = refused.await.unwrap_err().to_string();
     assert!(refused.contains("haggle config add-client"), "{refused}");
+}
+
+/// Whose request is on its way when the server is told to end hears that it takes nothing any more.
+#[tokio::test]
+async fn what_is_about_to_end_is_not_ready() {
+    let mut site = Site::open(Vec::new(), HttpSettings::default()).await;
+    let mut stream = TcpStream::connect(site.base.trim_start_matches("http://")).await.unwrap();
+    stream.write_all(b"GET /readyz HTTP/1.1\r\n").await.unwrap();
+    while !site.world.app.metrics().text().unwrap().contains("haggle_http_connections 1") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    site.stopping.cancel();
+    stream.write_all(b"host: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("not ready"), "{answer}");
+    site.stop().await;
 }

@@ -103,8 +103,16 @@ async fn submitted_sends_the_same_transaction_after_a_kill() {
     let world = World::start().await;
     world.fault("chain", "eth_sendRawTransaction", 0, json!({ "delay_ms": 60000 })).await;
     let args = world.purchase_of("auto");
-    let call = world.call_raw("crochet_call_listing", args.clone());
-    assert!(tokio::time::timeout(Duration::from_millis(1500), call).await.is_err());
+    let under_way = async {
+        world.until(|purchase| purchase.state == State::Submitted).await;
+        world.fired().await;
+    };
+    tokio::select! {
+        answer = world.call_raw("crochet_call_listing", args.clone()) => {
+            panic!("it was over before it was killed: {answer:?}")
+        }
+        () = under_way => {}
+    }
     assert_eq!(state(&world).await, State::Submitted);
     let world = world.kill().await;
     let done = world.buy(args).await.unwrap();
@@ -359,7 +367,7 @@ async fn a_store_that_cannot_be_used_pays_nothing() {
 #[tokio::test]
 async fn a_store_that_breaks_after_the_sending_is_no_reason_to_say_no() {
     let world = World::start().await;
-    world.fault("chain", "eth_sendRawTransaction", 0, json!({ "delay_ms": 1200 })).await;
+    world.fault("chain", "eth_sendRawTransaction", 0, json!({ "delay_ms": 5_000 })).await;
     let args = world.purchase_of("auto");
     let rename = |from: &str, to: &str| {
         let db = rusqlite::Connection::open(world.app.store().path()).unwrap();

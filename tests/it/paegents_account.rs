@@ -1,8 +1,6 @@
 //! Paegents' account tools against the sandbox, which recovers every signature's address: a lost key,
 //! and invitations.
 
-use std::time::Duration;
-
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use haggle::{access::secret_names, asks::ANSWER_SECONDS};
@@ -138,7 +136,7 @@ async fn f18_an_earlier_key_never_takes_the_place_of_a_later_one() {
         let world = World::start().await;
         agree(&world).await;
         // While it waits for its challenge, another process recovers, and keeps its key.
-        let slow = json!({ "delay_ms": 3_000 });
+        let slow = json!({ "delay_ms": 8_000 });
         world.fault("paegents", "/wallet/recovery-challenge", 0, slow).await;
         if !is_later {
             let agent = world.sandbox.info().paegents.buyer.agent_id;
@@ -147,9 +145,7 @@ async fn f18_an_earlier_key_never_takes_the_place_of_a_later_one() {
             world.fault("paegents", "/wallet/recover", 1, fault).await;
         }
         let other = async {
-            while asked(&world, "/recovery-challenge").await.is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            world.fired().await;
             let key = recovered_elsewhere(&world).await;
             keeps(&world, &key).await;
             key

@@ -60,7 +60,7 @@ async fn allow(world: &World, micros: u64) {
         },
     };
     world.app.spending().send_own(&world.app, call).await.unwrap();
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         if allowance(world).await == micros {
             return;
         }
@@ -330,12 +330,10 @@ async fn a_nonce_that_another_payment_moved_on_is_no_change() {
     let (first, second) = (accepted(&world, "auto", 100).await, accepted(&world, "auto", 50).await);
     // What is read last of the second waits until the first is paid.
     let last = format!("/usage-agreements/{second}/deposit-params");
-    world.fault("paegents", &last, 0, json!({ "delay_ms": 5_000 })).await;
+    world.fault("paegents", &last, 0, json!({ "delay_ms": 8_000 })).await;
     let slow = beside.call(TOOL, args(&second));
     let paid = async {
-        while world.admin("GET", "/faults", None).await["faults"][0]["fired"] != 1 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        world.fired().await;
         world.call(TOOL, args(&first)).await.unwrap();
     };
     let (two, ()) = tokio::join!(slow, paid);

@@ -1,6 +1,8 @@
 //! Paegents' direct purchases: price and fee in two signatures, each for the same chain, each used at
 //! the most once, and over by the chain's word.
 
+use std::time::{Duration, Instant};
+
 use haggle::sandbox::ItemInfo;
 use serde_json::{Value, json};
 
@@ -42,6 +44,19 @@ async fn seller_says(world: &World, id: &Value, word: &str) -> reqwest::StatusCo
     let http = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
     let url = format!("{}/usage-agreements/{}/{word}", info.api_url, id.as_str().unwrap());
     http.put(url).bearer_auth(&info.seller.api_key).send().await.unwrap().status()
+}
+
+/// Waits until the sandbox's ledger has an entry of this kind.
+async fn enters(world: &World, kind: &str) {
+    let begun = Instant::now();
+    loop {
+        let ledger = world.admin("GET", "/ledger", None).await;
+        if ledger["entries"].as_array().unwrap().iter().any(|entry| entry["kind"] == kind) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_mins(1), "no {kind}: {ledger}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// The agreement of the newest purchase.
@@ -154,8 +169,8 @@ async fn a_fee_above_what_was_allowed_is_not_signed() {
 async fn a_purchase_that_is_not_accepted_in_time_is_over() {
     let make = Make {
         patience: haggle::spend::Patience {
-            follow: std::time::Duration::from_millis(800),
-            unknown: std::time::Duration::from_millis(400),
+            follow: Duration::from_millis(800),
+            unknown: Duration::from_millis(400),
         },
         ..Make::default()
     };
@@ -192,8 +207,9 @@ async fn a_purchase_that_is_not_accepted_in_time_is_over() {
     let second = agreement(&world).await;
     assert_ne!(second, id);
     assert!(seller_says(&world, &second, "accept").await.is_success());
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    let bought = world.call("paegents_buy_direct", args).await.unwrap();
+    enters(&world, "charge").await;
+    let bought = world.call("paegents_buy_direct", args).await;
+    let bought = world.finish(bought).await.unwrap();
     assert_eq!(bought["purchase"]["delivery"], "delivered", "{bought}");
     assert_eq!(world.charges().await.len(), 1);
     world.audit().await;
@@ -204,8 +220,8 @@ async fn a_purchase_that_is_not_accepted_in_time_is_over() {
 async fn a_fee_without_its_purchase_is_told() {
     let make = Make {
         patience: haggle::spend::Patience {
-            follow: std::time::Duration::from_millis(800),
-            unknown: std::time::Duration::from_millis(400),
+            follow: Duration::from_millis(800),
+            unknown: Duration::from_millis(400),
         },
         ..Make::default()
     };
@@ -215,7 +231,7 @@ async fn a_fee_without_its_purchase_is_told() {
     world.fault("paegents", "/usage-agreements/*/accept", 0, json!("fail")).await;
     let id = agreement(&world).await;
     assert!(seller_says(&world, &id, "accept").await.is_success());
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    enters(&world, "fee").await;
     let open = world.call("paegents_buy_direct", args.clone()).await.unwrap_err();
     assert_eq!(open["money_moved"], "maybe", "{open}");
     world.advance(OPEN_SECONDS).await;
@@ -270,9 +286,9 @@ async fn what_the_owner_stops_at_the_last_moment_is_not_sent() {
     let args = purchase(&world, "auto").await;
     let before = sent(&world, "/usage-agreements/").await.len();
     // The balance; then the permit's nonce, right before the line that says "about to be sent".
-    world.fault("chain", "eth_call", 1, json!({ "delay_ms": 2_000 })).await;
+    world.fault("chain", "eth_call", 1, json!({ "delay_ms": 6_000 })).await;
     let stops = async {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        world.fired().await;
         world.freeze(true).await;
     };
     let (answer, ()) = tokio::join!(world.call("paegents_buy_direct", args.clone()), stops);

@@ -18,7 +18,7 @@ pub(crate) async fn accepted(world: &World, behaviour: &str, quantity: u64) -> S
     });
     let made = world.paegents("POST", "/usage-agreements/", Some(body)).await;
     let id = made["agreement_id"].as_str().unwrap().to_owned();
-    for _ in 0..50 {
+    for _ in 0..600 {
         let now = world.paegents("GET", &format!("/usage-agreements/{id}"), None).await;
         if now["status"] == "accepted" {
             return id;

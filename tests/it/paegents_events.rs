@@ -134,10 +134,10 @@ async fn an_event_wakes_a_caller() {
     let world = Arc::new(listening().await);
     wait(&world, json!({ "wait_seconds": 0 })).await;
     let waiting = world.clone();
-    let caller = tokio::spawn(async move { wait(&waiting, json!({ "wait_seconds": 30 })).await });
+    let caller = tokio::spawn(async move { wait(&waiting, json!({ "wait_seconds": 120 })).await });
     tokio::time::sleep(Duration::from_millis(500)).await;
     let id = happens(&world, "escrow.close_initiated", json!({ "note": "pay\u{202e} me" })).await;
-    let heard = tokio::time::timeout(Duration::from_secs(10), caller).await.unwrap().unwrap();
+    let heard = tokio::time::timeout(LONG, caller).await.unwrap().unwrap();
     assert_eq!(heard["events"][0]["kind"], "escrow.close_initiated", "{heard}");
     assert_eq!(heard["events"][0]["details"]["event_id"], id.as_str());
     assert_eq!(heard["events"][0]["details"]["details_untrusted"]["note"], "pay me");

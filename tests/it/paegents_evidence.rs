@@ -268,10 +268,10 @@ async fn a_settlement_is_waited_for() {
     );
     assert_eq!(closing["next"][0]["tool"], "paegents_withdraw_remainder", "{closing}");
     let waits = json!({ "agreement_id": id, "until": "settled", "wait_seconds": 20 });
+    // What fails on the way is asked again.
+    world.fault("paegents", "*/escrow-status", 1, json!({ "status": 503 })).await;
     let (settled, ()) = tokio::join!(world.call("paegents_get_escrow_status", waits), async {
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        // What fails on the way is asked again.
-        world.fault("paegents", "*/escrow-status", 0, json!({ "status": 503 })).await;
+        world.fired().await;
         world.advance(DAY_SECONDS + 60).await;
     });
     let settled = settled.unwrap();

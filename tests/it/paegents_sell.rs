@@ -37,7 +37,7 @@ async fn done(world: &World, tool: &str, args: Value) -> Value {
 
 /// Waits until an agreement has this status.
 pub(crate) async fn comes_to(world: &World, id: &str, status: &str) {
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         let now = done(world, "paegents_get_agreement", json!({ "agreement_id": id })).await;
         if now["status"] == status {
             return;

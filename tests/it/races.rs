@@ -91,12 +91,15 @@ async fn the_day_s_budget_is_never_exceeded_by_racers() {
     one.audit().await;
 }
 
-/// What a caller sees of a purchase whose call was given up after `after`.
-async fn given_up(after: Duration, fault: Option<(&str, u32)>) -> World {
+/// How long the gateway keeps a call waiting that is given up.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// What a caller sees of a purchase whose call was given up while the gateway had its request after
+/// the first `skip`.
+async fn given_up(skip: u32) -> World {
     let world = World::start().await;
-    if let Some((path, skip)) = fault {
-        world.fault("crochet", path, skip, json!({ "delay_ms": 1500 })).await;
-    }
+    let slow = json!({ "delay_ms": SLOW.as_millis() });
+    world.fault("crochet", "/gateway/*", skip, slow).await;
     let Value::Object(args) = world.purchase_of("auto") else { panic!("an object") };
     let params = CallToolRequestParams::new("crochet_call_listing").with_arguments(args);
     let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
@@ -105,15 +108,17 @@ async fn given_up(after: Duration, fault: Option<(&str, u32)>) -> World {
         .send_cancellable_request(request, rmcp::service::PeerRequestOptions::no_options())
         .await
         .unwrap();
-    tokio::time::sleep(after).await;
+    world.until(|_| true).await;
+    world.fired().await;
     handle.cancel(None).await.unwrap();
     world
 }
 
 #[tokio::test]
 async fn a_call_that_is_given_up_before_anything_was_sent_pays_nothing() {
-    let world = given_up(Duration::from_millis(700), Some(("/gateway/*", 0))).await;
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let world = given_up(0).await;
+    // Were it not given up, it would be paid once the gateway has answered.
+    tokio::time::sleep(SLOW + Duration::from_secs(2)).await;
     assert!(world.charges().await.is_empty());
     let journal = world.journal().await;
     assert_eq!(journal[0].money_moved(), haggle::error::MoneyMoved::No, "{:?}", journal[0].state);
@@ -126,8 +131,7 @@ async fn a_call_that_is_given_up_before_anything_was_sent_pays_nothing() {
 
 #[tokio::test]
 async fn a_call_that_is_given_up_after_it_was_sent_is_paid_and_answered_later() {
-    let world = given_up(Duration::from_millis(900), Some(("/gateway/*", 1))).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let world = given_up(1).await;
     assert_eq!(world.journal().await.len(), 1);
     let done = world.buy(world.purchase_of("auto")).await.unwrap();
     assert_eq!(done["purchase"]["delivery"], "delivered");
@@ -139,7 +143,7 @@ async fn a_call_that_is_given_up_after_it_was_sent_is_paid_and_answered_later() 
 #[tokio::test]
 async fn a_caller_that_gives_up_takes_nothing_from_another() {
     let world = World::start().await;
-    world.fault("crochet", "/gateway/*", 0, json!({ "delay_ms": 1500 })).await;
+    world.fault("crochet", "/gateway/*", 0, json!({ "delay_ms": SLOW.as_millis() })).await;
     let Value::Object(args) = world.purchase_of("auto") else { panic!("an object") };
     let params = CallToolRequestParams::new("crochet_call_listing").with_arguments(args);
     let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
@@ -148,7 +152,7 @@ async fn a_caller_that_gives_up_takes_nothing_from_another() {
         .send_cancellable_request(request, rmcp::service::PeerRequestOptions::no_options())
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.fired().await;
     let second = world.buy(world.purchase_of("auto"));
     let cancel = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -163,11 +167,14 @@ async fn a_caller_that_gives_up_takes_nothing_from_another() {
 #[tokio::test]
 async fn a_client_that_goes_away_finds_its_outcome_later() {
     let world = World::start().await;
-    world.fault("crochet", "/gateway/*", 1, json!({ "delay_ms": 800 })).await;
+    world.fault("crochet", "/gateway/*", 1, json!({ "delay_ms": SLOW.as_millis() })).await;
     let args = world.purchase_of("auto");
-    let call = world.call_raw("crochet_call_listing", args.clone());
-    let gone = tokio::time::timeout(Duration::from_millis(800), call).await;
-    assert!(gone.is_err(), "it was over before the client went");
+    tokio::select! {
+        _ = world.call_raw("crochet_call_listing", args.clone()) => {
+            panic!("it was over before the client went")
+        }
+        () = world.fired() => {}
+    }
     let world = world.restart().await;
     let done = world.buy(args).await.unwrap();
     assert_eq!(done["purchase"]["delivery"], "delivered");

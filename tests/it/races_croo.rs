@@ -103,13 +103,13 @@ async fn nothing_is_paid_beside_a_payment_that_is_unknown() {
 async fn an_order_that_somebody_pays_meanwhile_is_not_paid_again() {
     let world = World::start().await;
     let order = world.order("auto").await;
-    world.fault("croo", "/orders/*-*", 1, json!({ "delay_ms": 1500 })).await;
+    world.fault("croo", "/orders/*-*", 1, json!({ "delay_ms": 5_000 })).await;
     let info = world.sandbox.info().croo;
     let id = order["order_id"].as_str().unwrap();
     let url = format!("{}/backend/v1/orders/{id}/pay", info.api_url);
     let http = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
     let theirs = async {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        world.fired().await;
         let request = http.post(url).header("x-sdk-key", &info.requester.sdk_key).body("{}");
         assert!(request.send().await.unwrap().status().is_success());
     };
@@ -153,7 +153,7 @@ async fn two_processes_of_one_store_have_one_socket() {
         requests.iter().filter(|request| request["marketplace"] == "socket").count()
     };
     one.app.listen();
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         if connections(&one).await > 0 {
             break;
         }

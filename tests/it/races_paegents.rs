@@ -146,9 +146,9 @@ async fn a_purchase_that_was_replaced_meanwhile_is_not_paid() {
     let one = World::start().await;
     let two = one.beside().await;
     let id = accepted(&one, "auto", 100).await;
-    one.fault("paegents", "*/activation-package", 1, json!({ "delay_ms": 2_000 })).await;
+    one.fault("paegents", "*/activation-package", 1, json!({ "delay_ms": 8_000 })).await;
     let later = async {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        one.fired().await;
         let other = json!({ "agreement_id": id, "max_total_usd": "2.50" });
         two.finish(two.call(TOOL, other).await).await
     };

@@ -134,7 +134,7 @@ impl ClientHandler for Hearer {
 async fn who_waits_hears_of_progress() {
     for era in [Era::Initialize, Era::Modern] {
         let world = World::start_with(Make { era, ..Make::default() }).await;
-        let delay = json!({ "delay_ms": 3500 });
+        let delay = json!({ "delay_ms": 6_000 });
         world.fault("chain", "eth_sendRawTransaction", 0, delay).await;
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (input, output) = tokio::io::split(theirs);
@@ -149,6 +149,26 @@ async fn who_waits_hears_of_progress() {
         assert!(heard.len() >= 3, "{heard:?}");
         assert!(heard.windows(2).all(|two| two[0].progress < two[1].progress), "{heard:?}");
         assert!(heard.iter().all(|it| it.message.as_deref().is_some_and(|m| m.contains("paying"))));
+    }
+}
+
+/// Who waits for events hears every second how long that has been, of how long it will be.
+#[tokio::test]
+async fn who_waits_for_events_hears_how_long() {
+    let world = World::start().await;
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let (input, output) = tokio::io::split(theirs);
+    tokio::spawn(stdio::serve_on(world.app.clone(), input, output));
+    let hearer = Hearer::default();
+    let client = hearer.clone().serve_with_lifecycle(ours, lifecycle(Era::Modern)).await.unwrap();
+    let Value::Object(args) = json!({ "wait_seconds": 3 }) else { panic!("an object") };
+    let call = CallToolRequestParams::new("market_wait_events").with_arguments(args);
+    client.call_tool(call).await.unwrap();
+    let heard = hearer.0.lock().unwrap().clone();
+    assert!(!heard.is_empty());
+    for progress in heard {
+        assert_eq!(progress.total, Some(3.0), "{progress:?}");
+        assert!(progress.progress >= 1.0 && progress.progress <= 3.0, "{progress:?}");
     }
 }
 

@@ -17,6 +17,13 @@ impl World {
         found.unwrap_or_else(|| panic!("no service is {behaviour}"))
     }
 
+    /// A CROO service with this behaviour and name: its id.
+    pub(crate) fn service(&self, behaviour: &str, name: &str) -> String {
+        let services = self.sandbox.info().croo.services;
+        let is_it = |s: &&ItemInfo| s.behaviour == behaviour && s.name == name;
+        services.iter().find(is_it).unwrap_or_else(|| panic!("no {behaviour} {name}")).id.clone()
+    }
+
     /// The arguments that ask the first service with this behaviour for an offer.
     pub(crate) fn negotiation_of(&self, behaviour: &str) -> Value {
         let item = self.item(behaviour);

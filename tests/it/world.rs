@@ -256,13 +256,6 @@ impl World {
         self.app.settings().files_dir.clone()
     }
 
-    /// A CROO service with this behaviour and name: its id.
-    pub(crate) fn service(&self, behaviour: &str, name: &str) -> String {
-        let services = self.sandbox.info().croo.services;
-        let is_it = |s: &&haggle::sandbox::ItemInfo| s.behaviour == behaviour && s.name == name;
-        services.iter().find(is_it).unwrap_or_else(|| panic!("no {behaviour} {name}")).id.clone()
-    }
-
     /// Calls a tool; a failed call gives its error's members.
     pub(crate) async fn call(&self, tool: &str, args: Value) -> Result<Value, Value> {
         let order = args["order_id"].as_str().unwrap_or_default().to_owned();
@@ -477,13 +470,13 @@ impl World {
 
     /// Waits until the first purchase is like this.
     pub(crate) async fn until(&self, is: impl Fn(&Purchase) -> bool) {
-        for _ in 0..200 {
+        for _ in 0..2_400 {
             if self.journal().await.first().is_some_and(&is) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("it has not come to this: {:?}", self.journal().await[0]);
+        panic!("it has not come to this: {:?}", self.journal().await);
     }
 
     /// Every request that reached the sandbox so far.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::Semaphore;
+
 use super::{LoadError, Origin, Picker};
 use crate::{
     config::http::{ClientFile, HttpSettings},
@@ -10,8 +12,10 @@ use crate::{
     spend::policy::Limits,
 };
 
-/// The settings whose least value is 1, since nothing could be served with 0.
+/// Nothing could be served with 0.
 const AT_LEAST_ONE: &str = "must be at least 1";
+/// Of what is counted by a semaphore there can be no more.
+const TOO_MANY: &str = "is more than can be counted";
 
 impl Picker<'_> {
     pub(super) fn http(&mut self, file: HttpSettings) -> Result<HttpSettings, LoadError> {
@@ -27,15 +31,18 @@ impl Picker<'_> {
             ("http.connections_max", file.connections_max),
             ("http.sessions_max", file.sessions_max),
             ("http.in_flight_max", file.in_flight_max),
-            ("http.requests_per_minute_max", file.requests_per_minute_max as usize),
         ];
-        for (setting, value) in least {
-            if value == 0 {
-                return Err(LoadError::Value {
-                    setting,
-                    origin: Origin::File,
-                    problem: AT_LEAST_ONE,
-                });
+        let least = least.map(|(setting, value)| (setting, value == 0, AT_LEAST_ONE)).into_iter();
+        let most = Semaphore::MAX_PERMITS;
+        let wrong = least.chain([
+            ("http.requests_per_minute_max", file.requests_per_minute_max == 0, AT_LEAST_ONE),
+            ("http.session_idle_seconds", file.session_idle_seconds == 0, AT_LEAST_ONE),
+            ("http.connections_max", file.connections_max > most, TOO_MANY),
+            ("http.in_flight_max", file.in_flight_max > most, TOO_MANY),
+        ]);
+        for (setting, is_wrong, problem) in wrong {
+            if is_wrong {
+                return Err(LoadError::Value { setting, origin: Origin::File, problem });
             }
         }
         Ok(file)
@@ -50,15 +57,17 @@ impl Picker<'_> {
     ) -> Result<Vec<Principal>, LoadError> {
         let mut clients = Vec::new();
         for (name, client) in file {
-            let mut own = client.profiles.unwrap_or_else(|| profiles.to_vec());
-            own.push(Profile::Market);
-            own.sort_unstable();
-            own.dedup();
-            if own.contains(&Profile::Owner) {
+            if client.profiles.iter().flatten().any(|profile| *profile == Profile::Owner) {
                 let problem = "has the profile `owner`, which is served over stdio alone: no agent \
                                may agree to what another one asks";
                 return Err(LoadError::Value { setting: "clients", origin: Origin::File, problem });
             }
+            let mut own = client.profiles.unwrap_or_else(|| profiles.to_vec());
+            // The owner's own, served over stdio, is no reason to refuse who is not served then.
+            own.retain(|profile| *profile != Profile::Owner);
+            own.push(Profile::Market);
+            own.sort_unstable();
+            own.dedup();
             let names: Vec<_> = own.iter().map(|profile| profile.name()).collect();
             self.note(&format!("clients.{name}.profiles"), names.join(","), Origin::File);
             for (limit, value) in

@@ -89,6 +89,63 @@ fn flags_count_more_than_the_environment_and_that_more_than_the_file() {
     assert_eq!(account.settings.profiles, [Profile::Market, Profile::Account]);
 }
 
+/// The owner's profile is no client's. The server's own may be inherited without harm: it is left out.
+#[test]
+fn a_client_never_has_the_owner_s_profile() {
+    let client = |profiles: &str| {
+        format!("[clients.ann]\ntoken_sha256 = \"{}\"\n{profiles}\n", "ab".repeat(32))
+    };
+    let of_file = format!("profiles = [\"owner\"]\n{}", client(""));
+    #[rustfmt::skip]
+    let rows = [
+        // what it shows           file                                        flags                  the client's
+        ("inherited, by a flag",   client(""),                                 vec![Profile::Owner],  Some(vec![Profile::Market])),
+        ("inherited, by the file", of_file,                                    vec![],                Some(vec![Profile::Market])),
+        ("others, inherited",      client(""),                                 vec![Profile::Sell],   Some(vec![Profile::Market, Profile::Sell])),
+        ("its own",                client("profiles = [\"sell\"]"),            vec![Profile::Owner],  Some(vec![Profile::Market, Profile::Sell])),
+        ("the owner's, by name",   client("profiles = [\"market\", \"owner\"]"), vec![],               None),
+    ];
+    for (row, file, profiles, expected) in rows {
+        let flags = Flags { profiles, ..Flags::default() };
+        let loaded = Home::new(Some(&file)).load(&flags, &[]);
+        match expected {
+            Some(expected) => {
+                assert_eq!(loaded.unwrap().settings.clients[0].profiles, expected, "{row}");
+            }
+            None => assert!(loaded.unwrap_err().to_string().contains("stdio alone"), "{row}"),
+        }
+    }
+}
+
+/// Each limit of the HTTP server is refused where nothing could be served by it, by its name.
+#[test]
+fn limits_of_the_http_server_have_bounds() {
+    let most = tokio::sync::Semaphore::MAX_PERMITS as u64;
+    #[rustfmt::skip]
+    let rows = [
+        ("body_bytes_max",          1, u64::MAX >> 1),
+        ("connections_max",         1, most),
+        ("sessions_max",            1, u64::MAX >> 1),
+        ("session_idle_seconds",    1, u64::MAX >> 1),
+        ("in_flight_max",           1, most),
+        ("requests_per_minute_max", 1, u64::from(u32::MAX)),
+    ];
+    for (name, least, most) in rows {
+        let load = |value: u64| {
+            Home::new(Some(&format!("[http]\n{name} = {value}\n"))).load(&Flags::default(), &[])
+        };
+        for value in [least, most] {
+            load(value).unwrap_or_else(|error| panic!("{name} = {value}: {error}"));
+        }
+        let refused = load(least - 1).unwrap_err().to_string();
+        assert!(refused.contains(&format!("http.{name} ")), "{refused}");
+        if most < u64::MAX >> 1 {
+            let refused = load(most + 1).unwrap_err().to_string();
+            assert!(refused.contains(name) || refused.contains("u32"), "{name}: {refused}");
+        }
+    }
+}
+
 #[test]
 fn f17_the_owner_s_token_is_loaded_for_its_profile_alone() {
     let env = [("OWNER_JWT", "a.s3cret.jwt"), ("PAEGENTS_API_KEY", "sk_1")];

@@ -93,7 +93,7 @@ pub struct Stream {
     tasks: TaskTracker,
     stopping: CancellationToken,
     times: Times,
-    instance: String,
+    instance: Result<String, Error>,
     is_begun: AtomicBool,
     standing: Mutex<Standing>,
 }
@@ -119,7 +119,7 @@ impl Stream {
         times: Times,
     ) -> Arc<Self> {
         let standing = Mutex::new(Standing { condition: Condition::Off, down_since: None });
-        let instance = PurchaseId::from_random(random()).to_string();
+        let instance = random().map(|bytes| PurchaseId::from_random(bytes).to_string());
         let is_begun = AtomicBool::new(false);
         Arc::new(Self { access, spending, tasks, stopping, times, instance, is_begun, standing })
     }
@@ -217,7 +217,7 @@ impl Stream {
         };
         let key = digest(key.expose_secret().as_bytes());
         let name = format!("croo-events:{key}");
-        let lease = Lease::take(self.access.store(), &name, &self.instance).await?;
+        let lease = Lease::take(self.access.store(), &name, &self.instance.clone()?).await?;
         Ok(lease.map_or(Turn::Wait, |lease| Turn::Listen(lease, key)))
     }
 
@@ -300,7 +300,7 @@ impl Stream {
 
     /// Tells of a conflict and stops spending, unless it is known of already.
     async fn tell_of_conflict(&self, key: &str) -> Result<(), Error> {
-        let (now, event) = (self.access.clock().now(), self.conflict_event(key, CONFLICT));
+        let (now, event) = (self.access.clock().now(), self.conflict_event(key, CONFLICT)?);
         let told = self.access.store().transact(move |db| {
             let last = events::last_about(db, &event.source, &event.subject)?;
             let known = last.is_some_and(|last| {
@@ -320,7 +320,7 @@ impl Stream {
 
     /// Tells of a conflict's end, where there was one. Spending stays stopped: the owner looks.
     async fn tell_of_its_end(&self, key: &str) -> Result<(), Error> {
-        let event = self.conflict_event(key, CONFLICT_OVER);
+        let event = self.conflict_event(key, CONFLICT_OVER)?;
         let (source, subject) = (event.source.clone(), event.subject.clone());
         let store = self.access.store();
         let last = store.with(move |db| events::last_about(db, &source, &subject)).await?;
@@ -330,7 +330,7 @@ impl Stream {
         store.transact(move |db| events::put(db, &event).map(drop)).await
     }
 
-    fn conflict_event(&self, key: &str, kind: &str) -> Event {
+    fn conflict_event(&self, key: &str, kind: &str) -> Result<Event, Error> {
         let note = if kind == CONFLICT {
             "another program is connected with this CROO key, so spending is stopped. The owner ends \
              that program, or gives each program a key of its own, then confirms with `haggle \
@@ -338,15 +338,15 @@ impl Stream {
         } else {
             "no other program is connected with this CROO key any more"
         };
-        Event {
+        Ok(Event {
             seq: 0,
             principal: EVERYONE.to_owned(),
             source: Marketplace::Croo.name().to_owned(),
-            dedup: format!("{kind}:{key}:{}", hex::encode(random())),
+            dedup: format!("{kind}:{key}:{}", hex::encode(random()?)),
             kind: kind.to_owned(),
             subject: format!("event_stream:{key}"),
             payload: json!({ "marketplace": Marketplace::Croo, "note": note }),
             at: self.access.clock().now(),
-        }
+        })
     }
 }

@@ -231,7 +231,7 @@ impl Carts {
                 amount: arguments.amount_usd,
                 timeout_seconds: AUTHORIZED_SECONDS,
             };
-            let fixed = terms.authorization(Version::One, wallet, fresh_nonce(), seconds(now));
+            let fixed = terms.authorization(Version::One, wallet, fresh_nonce()?, seconds(now));
             authorization = Some(fixed.map_err(|error| refused(&error))?);
         }
         let text = frozen(arguments, body.payee.as_ref(), network);
@@ -440,12 +440,9 @@ fn digest(body: &[u8]) -> String {
 }
 
 /// A nonce that was never used: 32 random bytes.
-pub(super) fn fresh_nonce() -> B256 {
-    let mut nonce = [0; 32];
-    for (place, byte) in nonce.iter_mut().zip(random().into_iter().chain(random())) {
-        *place = byte;
-    }
-    B256::from(nonce)
+pub(super) fn fresh_nonce() -> Result<B256, Error> {
+    let halves = [random()?, random()?];
+    Ok(B256::from_slice(halves.as_flattened()))
 }
 
 pub(super) fn seconds(at: i64) -> u64 {

@@ -159,7 +159,7 @@ impl Directs {
         let (pins, now) = (chain.pins(), self.access.clock().now());
         let terms =
             Terms { chain_id: pins.chain_id, to: payee, amount, timeout_seconds: OPEN_SECONDS };
-        let authorization = terms.authorization(Version::One, wallet, fresh_nonce(), seconds(now));
+        let authorization = terms.authorization(Version::One, wallet, fresh_nonce()?, seconds(now));
         Ok(Fields {
             authorization: authorization.map_err(|error| refused(&error))?,
             permit: Permit {

@@ -69,7 +69,7 @@ pub struct Feed {
     tasks: TaskTracker,
     stopping: CancellationToken,
     times: Times,
-    instance: String,
+    instance: Result<String, Error>,
     is_begun: AtomicBool,
     standing: Mutex<Standing>,
     /// When the list was last read; whoever reads it holds this.
@@ -92,7 +92,7 @@ impl Feed {
             tasks,
             stopping,
             times,
-            instance: PurchaseId::from_random(random()).to_string(),
+            instance: random().map(|bytes| PurchaseId::from_random(bytes).to_string()),
             is_begun: AtomicBool::new(false),
             standing: Mutex::new(Standing { condition: Condition::Off, down_since: None }),
             last_read: tokio::sync::Mutex::new(None),
@@ -225,7 +225,7 @@ impl Feed {
         let paegents = self.access.paegents().await?;
         let Ok(agent) = paegents.agent() else { return Ok(None) };
         let name = format!("paegents:feed:{agent}");
-        Lease::take(self.access.store(), &name, &self.instance).await.map(Some)
+        Lease::take(self.access.store(), &name, &self.instance.clone()?).await.map(Some)
     }
 
     async fn read_while(&self, lease: &Lease) {

@@ -153,7 +153,7 @@ impl Suppliers {
     async fn prepared(&self, purchase: &Purchase) -> Result<Prepared, Error> {
         of_purchase(&self.access, purchase).await?;
         let body: SupplierBody = bound(purchase)?;
-        let id = TransactionId::from_random(random());
+        let id = TransactionId::from_random(random()?);
         Ok(Prepared::Pay(Instrument {
             reference: id.to_string(),
             amount: body.arguments.amount_usd,

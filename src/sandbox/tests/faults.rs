@@ -134,13 +134,20 @@ async fn delays_and_skews() {
 #[tokio::test]
 async fn a_client_that_goes_away_is_served_all_the_same() {
     let world = World::start().await;
-    world.fault(json!({ "marketplace": "crochet", "action": { "delay_ms": 200 } })).await;
+    world.fault(json!({ "marketplace": "crochet", "action": { "delay_ms": 2_000 } })).await;
     let item = world.listing("free");
-    let hasty = world.calling(&item, &[]).timeout(Duration::from_millis(50));
+    let hasty = world.calling(&item, &[]).timeout(Duration::from_secs(1));
     assert!(world.send(hasty).await.unwrap_err().is_timeout());
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    let history = world.get("/gateway-requests", &world.info.crochet.buyer.api_key).await;
-    assert_eq!(history["pagination"]["total"], 1);
+    let begun = Instant::now();
+    let served = loop {
+        let history = world.get("/gateway-requests", &world.info.crochet.buyer.api_key).await;
+        let total = history["pagination"]["total"].clone();
+        if total != 0 || begun.elapsed() > Duration::from_mins(1) {
+            break total;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(served, 1);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ fn listening(listener: TcpListener, statuses: &'static [u16]) -> (String, Seen) 
 
 /// Waits until the receiver saw so many deliveries.
 async fn arrived(seen: &Seen, count: usize) -> Vec<(HeaderMap, Bytes)> {
-    for _ in 0..200 {
+    for _ in 0..2_400 {
         if seen.lock().unwrap().len() >= count {
             break;
         }
@@ -85,7 +85,7 @@ impl World {
 
     /// The newest delivery, once it has this status.
     async fn sent(&self, status: &str) -> Value {
-        for _ in 0..200 {
+        for _ in 0..2_400 {
             if let Some(first) = self.sendings().await.into_iter().next()
                 && first["status"] == status
             {

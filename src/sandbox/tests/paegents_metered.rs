@@ -291,7 +291,7 @@ async fn the_built_in_buyer_orders_pays_and_calls() {
         let path = format!("/usage-agreements/{}", id.as_str().unwrap());
         async move { world.sells("GET", &path, Value::Null).await.json }
     };
-    for _ in 0..20 {
+    for _ in 0..3_000 {
         world.pass(STEP_MS);
         show(ids[0].clone()).await;
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -20,7 +20,7 @@ fn draw(state: DrawState, lost_at: Option<i64>) -> Draw {
         again: false,
         beyond_soft_stop: false,
     };
-    Draw { state, lost_at, ..line(&request, 7, 1_000) }
+    Draw { state, lost_at, ..line(&request, 7, 1_000).unwrap() }
 }
 
 #[test]
@@ -86,5 +86,5 @@ fn a_status_of_something_in_between_says_nothing() {
 fn a_nonce_is_a_random_uuid() {
     assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
-    assert_ne!(uuid(random()), uuid(random()));
+    assert_ne!(uuid(random().unwrap()), uuid(random().unwrap()));
 }

@@ -205,7 +205,7 @@ impl Server {
             crochet.api.send(&GetListing { listing_id: &args.listing_id }).await?;
         let price = priced(&listing, args.max_total_usd)?;
         if price == Usdc::ZERO {
-            let key = format!("haggle-{}", PurchaseId::from_random(random()));
+            let key = format!("haggle-{}", PurchaseId::from_random(random()?));
             let call = Call {
                 listing_id: listing.id.as_str(),
                 body: &body,

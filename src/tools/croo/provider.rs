@@ -154,7 +154,7 @@ impl Server {
 async fn turn(app: &App, croo: &Croo) -> Result<Lease, Error> {
     let key = croo.api.key().map_or("", |key| key.expose_secret());
     let name = format!("croo-key:{}", digest(key.as_bytes()));
-    let holder = PurchaseId::from_random(random()).to_string();
+    let holder = PurchaseId::from_random(random()?).to_string();
     Lease::wait(app.store(), &name, &holder).await?.ok_or_else(|| {
         let message = "this CROO key is busy with another negotiation or order; nothing was sent";
         Error::new(Code::Conflict, message).at(Marketplace::Croo).recovery(|recovery| {

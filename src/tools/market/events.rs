@@ -21,8 +21,6 @@ use crate::{
 };
 
 const WAIT_SECONDS: u64 = 45;
-/// A waiting caller hears of it this often.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 /// For how many events the call that confirms them is given.
 const CONFIRMED: usize = 3;
 
@@ -107,7 +105,9 @@ impl Server {
             None => store.with(move |db| events::last(db, &who)).await?,
         };
         self.app().feed().freshen().await;
-        let found = self.heard(&owner, cursor, limit, Duration::from_secs(wait)).await?;
+        let wait = Duration::from_secs(wait);
+        let heard = self.heard(&owner, cursor, limit, wait);
+        let found = owner.telling("waiting for events", wait, heard).await?;
         let again = |cursor: i64| {
             let why = "waits for what happens after these";
             NextCall::new("market_wait_events", json!({ "cursor": cursor }), why)
@@ -137,8 +137,6 @@ impl Server {
         let store = self.app().store();
         let mut changes = Changes::of(store);
         let until = Instant::now() + wait;
-        let mut tell = tokio::time::interval_at(Instant::now() + TELL_EVERY, TELL_EVERY);
-        let mut told = 0;
         loop {
             let who = owner.principal.clone();
             let found = store.with(move |db| events::after(db, &who, cursor, limit)).await?;
@@ -150,10 +148,6 @@ impl Server {
                 () = tokio::time::sleep_until(until) => {}
                 () = owner.cancelled.cancelled() => return Ok(found),
                 () = self.app().stopping().cancelled() => return Ok(found),
-                _ = tell.tick() => {
-                    told += 1;
-                    owner.tell(told, u32::MAX, "waiting for events").await;
-                }
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Invariants: a web page of another origin reaches nothing, whatever name it is reached by; a token
 //! is read from the `Authorization` header alone, and no handler sees it.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{
     http::{
@@ -13,10 +13,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use url::{Host, Url};
+use url::Url;
 
-/// The names of this machine itself, with any port.
-const OWN_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+use crate::page::MOUNTED_AT;
 
 /// The headers that a page may send.
 const ASKED: [&str; 8] = [
@@ -31,6 +30,10 @@ const ASKED: [&str; 8] = [
 ];
 /// The headers that a page may read.
 const TOLD: [&str; 3] = ["mcp-session-id", "retry-after", "www-authenticate"];
+/// What browsers say of who makes a request: a page of this site, or of another.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+/// And what for: to show it as a page, or as a part of one.
+const SEC_FETCH_MODE: &str = "sec-fetch-mode";
 /// How long a browser keeps what it was told.
 const CORS_KEPT: Duration = Duration::from_hours(1);
 
@@ -81,6 +84,11 @@ impl Gate {
         }
         let mut origins = parts.headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
+            // A picture or a script of a page has no origin, but the browser says that it is from
+            // elsewhere.
+            (None, _) if is_of_another_site(parts) && !follows_a_link_to_the_page(parts) => {
+                Err(Refused::Origin)
+            }
             (None, _) => Ok(()),
             (Some(origin), None) if self.trusts(origin) => Ok(()),
             _ => Err(Refused::Origin),
@@ -108,20 +116,15 @@ impl Gate {
             known.host().eq_ignore_ascii_case(host.host())
                 && known.port_u16().is_none_or(|port| host.port_u16() == Some(port))
         };
-        is_own(host) || self.hosts.iter().any(same)
+        is_own_name(host.host()) || self.hosts.iter().any(same)
     }
 
     fn trusts(&self, origin: &HeaderValue) -> bool {
         let Some(url) = origin.to_str().ok().and_then(|text| Url::parse(text).ok()) else {
             return false;
         };
-        let of_this_machine = matches!(url.scheme(), "http" | "https")
-            && match url.host() {
-                Some(Host::Domain(name)) => name == "localhost",
-                Some(Host::Ipv4(address)) => address.is_loopback(),
-                Some(Host::Ipv6(address)) => address.is_loopback(),
-                None => false,
-            };
+        let of_this_machine =
+            matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(is_own_name);
         of_this_machine || self.origins.contains(&url.origin())
     }
 }
@@ -135,13 +138,34 @@ fn name_of(parts: &Parts) -> Option<Authority> {
     })
 }
 
-fn is_own(host: &Authority) -> bool {
-    OWN_HOSTS.iter().any(|own| own.eq_ignore_ascii_case(host.host()))
+/// Whether an address is one of this machine itself. IPv4 on a socket of IPv6 is written in its own way.
+pub(super) fn is_near(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Whether a name, without a port, is one of this machine itself: `localhost`, or such an address.
+fn is_own_name(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    host.eq_ignore_ascii_case("localhost") || bare.unwrap_or(host).parse().is_ok_and(is_near)
 }
 
 /// Whether a request came under this machine's own name.
 pub(super) fn is_of_this_machine(parts: &Parts) -> bool {
-    name_of(parts).is_some_and(|host| is_own(&host))
+    name_of(parts).is_some_and(|host| is_own_name(host.host()))
+}
+
+/// Whether a browser says that a page of another site is behind the request.
+fn is_of_another_site(parts: &Parts) -> bool {
+    parts.headers.get_all(SEC_FETCH_SITE).iter().any(|site| site == "cross-site")
+}
+
+/// Whether a person goes to the owner's page, which they may do by a link from anywhere: it asks who
+/// they are, and its forms see to themselves.
+fn follows_a_link_to_the_page(parts: &Parts) -> bool {
+    let below = parts.uri.path().strip_prefix(MOUNTED_AT);
+    let is_page = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let navigates = parts.headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
+    is_page && navigates && parts.method == Method::GET
 }
 
 /// The token of a request, which is taken out of it.
@@ -262,6 +286,11 @@ mod tests {
             ("none",                 &[],                                                        Err(Refused::Host)),
             ("two",                  &[("host", "localhost"), ("host", "localhost")],            Err(Refused::Host)),
             ("no name",              &[("host", "a b")],                                         Err(Refused::Host)),
+            ("another own address",  &[("host", "127.0.0.2:8765")],                              Ok(())),
+            ("IPv4 as IPv6",         &[("host", "[::ffff:127.0.0.1]:1")],                        Ok(())),
+            ("another machine",      &[("host", "192.0.2.1")],                                   Err(Refused::Host)),
+            ("any address",          &[("host", "0.0.0.0")],                                     Err(Refused::Host)),
+            ("no whole address",     &[("host", "127.1")],                                       Err(Refused::Host)),
             ("a local page",         &[("host", "localhost"), ("origin", "http://localhost:1")], Ok(())),
             ("by number",            &[("host", "localhost"), ("origin", "http://127.0.0.1")],   Ok(())),
             ("a configured page",    &[("host", "localhost"), ("origin", "https://app.example.com")], Ok(())),
@@ -271,6 +300,13 @@ mod tests {
             ("one that begins alike", &[("host", "localhost"), ("origin", "http://localhost.evil.example.com")], Err(Refused::Origin)),
             ("an opaque one",        &[("host", "localhost"), ("origin", "null")],               Err(Refused::Origin)),
             ("two",                  &[("host", "localhost"), ("origin", "http://localhost"), ("origin", "null")], Err(Refused::Origin)),
+            ("a page at its address", &[("host", "localhost"), ("origin", "http://127.0.0.2:1")], Ok(())),
+            ("a picture",            &[("host", "localhost"), ("sec-fetch-site", "cross-site")], Err(Refused::Origin)),
+            ("one of this site",     &[("host", "localhost"), ("sec-fetch-site", "same-site")],  Ok(())),
+            ("typed in",             &[("host", "localhost"), ("sec-fetch-site", "none")],       Ok(())),
+            ("said twice",           &[("host", "localhost"), ("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], Err(Refused::Origin)),
+            ("a window",             &[("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], Err(Refused::Origin)),
+            ("a configured one",     &[("host", "localhost"), ("origin", "https://app.example.com"), ("sec-fetch-site", "cross-site")], Ok(())),
         ];
         for (row, headers, expected) in rows {
             assert_eq!(gate.check(&parts(headers)), *expected, "{row}");
@@ -280,6 +316,31 @@ mod tests {
         }
         for bad in ["", "null", "app.example.com", "https://x/y", "file:///x", "*"] {
             assert!(Gate::new(&[], &[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    /// A person may come to the owner's page by a link; nothing else is got from there by one.
+    #[test]
+    fn a_link_leads_to_the_page_alone() {
+        let gate = Gate::new(&[], &[]).unwrap();
+        #[rustfmt::skip]
+        let rows = [
+            ("GET",  "/owner",               "navigate", Ok(())),
+            ("GET",  "/owner/purchases/p?x", "navigate", Ok(())),
+            ("GET",  "/owner",               "no-cors",  Err(Refused::Origin)),
+            ("POST", "/owner/stop",          "navigate", Err(Refused::Origin)),
+            ("GET",  "/owners",              "navigate", Err(Refused::Origin)),
+            ("GET",  "/mcp",                 "navigate", Err(Refused::Origin)),
+            ("GET",  "/sse",                 "navigate", Err(Refused::Origin)),
+        ];
+        for (method, path, mode, expected) in rows {
+            let mut parts = parts(&[
+                ("host", "localhost"),
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", mode),
+            ]);
+            (parts.method, parts.uri) = (method.parse().unwrap(), path.parse().unwrap());
+            assert_eq!(gate.check(&parts), expected, "{method} {path} {mode}");
         }
     }
 

@@ -78,7 +78,9 @@ impl<H: ServerHandler> Legacy<H> {
 
     /// Opens a session, which ends with the stream that is returned.
     pub(super) fn open(&self) -> Response {
-        let id = hex::encode(random());
+        let Ok(id) = random().map(hex::encode) else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
         let (to_server, inbound) = mpsc::channel(CHANNEL);
         let (to_client, outbound) = mpsc::channel::<TxJsonRpcMessage<RoleServer>>(CHANNEL);
         let unread = Unread::default();
@@ -218,4 +220,24 @@ impl Drop for Session {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What its session does not take, or takes from who has gone, is not waited for.
+    #[test]
+    fn what_is_not_handed_over_is_not_counted() {
+        let unread = Unread::default();
+        for (handed_over, counted) in [(false, 0), (true, 1)] {
+            lock(&unread).insert(RequestId::Number(1), Answering::holding(()));
+            let mut unsent = Unsent { unread: &unread, id: Some(RequestId::Number(1)) };
+            if handed_over {
+                unsent.id = None;
+            }
+            drop(unsent);
+            assert_eq!(lock(&unread).len(), counted, "handed over: {handed_over}");
+        }
+    }
 }

@@ -1,13 +1,14 @@
 //! The payment itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use haggle::spend::Patience;
 use serde_json::{Value, json};
 
 use super::{
     Case, Done, Ends, HTML, NOBODY, NOTHING, Row, Undone, broken, croo, each, refused, swap,
 };
-use crate::world::World;
+use crate::world::{Make, World};
 
 /// Orders, pays while it goes wrong, and goes on to the delivery.
 pub(super) async fn pays(case: Case) {
@@ -176,11 +177,25 @@ async fn a_lost_payment_after_a_failed_one_is_unknown() {
     world.audit().await;
 }
 
-/// The platform takes longer than a request may: what it then does is found.
+/// The platform takes longer than a request may: what it then does is found, and not done again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_beyond_the_timeout_is_looked_up() {
+    let patience = Patience { follow: Duration::from_mins(1), unknown: Duration::from_mins(1) };
+    let world = World::start_with(Make { patience, ..Make::default() }).await;
+    let order = world.order("auto").await;
+    world.fault("croo", "/orders/*/pay", 0, json!({ "delay_ms": 40_000 })).await;
+    let done = world.pay(&order).await.unwrap();
+    assert!(!done["result_untrusted"].is_null(), "{done}");
+    assert_eq!(world.sent("POST", "/pay").await, 1, "it was sent again");
+    assert_eq!(world.charges().await.len(), 1);
+    world.audit().await;
+}
+
+/// Whether it is found in time or not, nothing is bought twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_beyond_the_timeout_is_not_bought_twice() {
     let ends: Ends = Done;
-    let rows = |name| vec![(name, json!({ "delay_ms": 31_000 }), ends)];
+    let rows = |name| vec![(name, json!({ "delay_ms": 40_000 }), ends)];
     tokio::join!(
         each(croo("POST", "/orders/*/pay", 0), rows("pay"), pays),
         each(croo("POST", "/orders/negotiate", 0), rows("negotiate"), super::read::buys),

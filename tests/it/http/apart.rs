@@ -159,12 +159,7 @@ async fn another_s_session_is_not_found() {
     let own = session(&site.initialize(Some("ann")).await);
     let ping = json!({ "jsonrpc": "2.0", "id": 2, "method": "ping" });
     for (name, status) in [("ann", StatusCode::OK), ("bob", StatusCode::NOT_FOUND)] {
-        let request = site
-            .request(Method::POST, "/mcp")
-            .bearer_auth(token(name))
-            .header("accept", "application/json, text/event-stream")
-            .header("mcp-session-id", &own)
-            .header("mcp-protocol-version", "2025-11-25");
+        let request = site.in_session(Method::POST, name, &own);
         assert_eq!(request.json(&ping).send().await.unwrap().status(), status, "{name}");
     }
     let (_stream, address) = super::gate::legacy(&site).await;

@@ -1,6 +1,6 @@
 //! Many clients, clients that vanish, clients that do not read, and the end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use haggle::{config::http::HttpSettings, journal::State};
@@ -13,8 +13,10 @@ const SESSIONS: usize = 1000;
 const CALLERS: usize = 256;
 /// What a thousand idle sessions may take, in bytes: a hundred kilobytes each.
 const MEMORY_MAX: u64 = 100 * 1024 * 1024;
+/// Longer than anything here takes on a busy machine.
+const LONG: Duration = Duration::from_mins(1);
 
-fn gauge(metrics: &str, name: &str) -> u64 {
+pub(super) fn gauge(metrics: &str, name: &str) -> u64 {
     let line = metrics.lines().find(|line| line.starts_with(&format!("{name} ")));
     let value = line.unwrap_or_else(|| panic!("no {name} in {metrics}")).rsplit(' ').next();
     value.unwrap().parse().unwrap()
@@ -49,8 +51,16 @@ async fn who_vanishes_in_the_middle_of_a_payment_loses_nothing() {
     let site = Site::open(vec![client("ann")], HttpSettings::default()).await;
     let args = site.world.purchase_of("auto");
     let params = json!({ "name": "crochet_call_listing", "arguments": args });
-    let call = site.modern(Some("ann"), "tools/call", &params).send();
-    assert!(tokio::time::timeout(Duration::from_millis(400), call).await.is_err());
+    // It goes when the transaction may have left, and has not been answered.
+    let slow = json!({ "delay_ms": 3_000 });
+    site.world.fault("chain", "eth_sendRawTransaction", 0, slow).await;
+    let submitted = site.world.until(|p| matches!(p.state, State::Submitted | State::Settled));
+    tokio::select! {
+        answer = site.modern(Some("ann"), "tools/call", &params).send() => {
+            panic!("it was over before the client went: {answer:?}")
+        }
+        () = submitted => {}
+    }
     site.world.until(|purchase| purchase.state == State::Settled).await;
     assert_eq!(site.world.charges().await.len(), 1);
     // The same call again is the same purchase.
@@ -128,7 +138,7 @@ async fn who_does_not_read_keeps_nobody_waiting() {
 async fn requests_in_flight_are_limited() {
     let http = HttpSettings { in_flight_max: 3, ..HttpSettings::default() };
     let site = Site::open(vec![client("ann"), client("bob")], http).await;
-    let wait = json!({ "name": "market_wait_events", "arguments": { "wait_seconds": 5 } });
+    let wait = json!({ "name": "market_wait_events", "arguments": { "wait_seconds": 10 } });
     let waits = (0..6).map(|_| site.modern(Some("ann"), "tools/call", &wait).send());
     let answers = join_all(waits);
     let other = async {
@@ -153,7 +163,11 @@ async fn the_end_lets_answers_out() {
     assert!(!idle.is_empty());
     let wait = json!({ "name": "market_wait_events", "arguments": { "wait_seconds": 40 } });
     let waiting = tokio::spawn(site.modern(Some("ann"), "tools/call", &wait).send());
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = Instant::now();
+    while gauge(&site.metrics("ann").await, "haggle_http_in_flight") == 0 {
+        assert!(begun.elapsed() < LONG, "nobody waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     // What the program does when it is told to end.
     site.world.app.stopping().cancel();
     site.stop().await;
@@ -161,4 +175,23 @@ async fn the_end_lets_answers_out() {
     assert_eq!(answer["result"]["structuredContent"]["events"], json!([]), "{answer}");
     let again = site.request(Method::GET, "/healthz").send().await;
     assert!(again.is_err(), "it still listens: {again:?}");
+}
+
+/// At the end, streams end as well that have no end of their own.
+#[tokio::test]
+async fn the_end_ends_streams() {
+    let mut site = Site::open(vec![client("ann")], HttpSettings::default()).await;
+    let (older, _) = super::gate::legacy(&site).await;
+    let own = session(&site.initialize(Some("ann")).await);
+    let of_session = |method: Method| site.in_session(method, "ann", &own);
+    let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    let begun = of_session(Method::POST).json(&ready).send().await.unwrap();
+    assert_eq!(begun.status(), StatusCode::ACCEPTED);
+    let newer = of_session(Method::GET).send().await.unwrap();
+    assert_eq!(newer.status(), StatusCode::OK);
+    site.stop().await;
+    for (path, mut stream) in [("/sse", older), ("/mcp", newer)] {
+        let ends = async { while stream.chunk().await.unwrap().is_some() {} };
+        assert!(tokio::time::timeout(LONG, ends).await.is_ok(), "{path} goes on");
+    }
 }

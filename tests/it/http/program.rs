@@ -138,3 +138,39 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("haggle config add-client"), "{said}");
 }
+
+/// What the owner alone may do is served over stdio alone, and a client of the HTTP server is no
+/// reason to refuse that.
+#[tokio::test]
+async fn the_owner_s_tools_are_served_over_stdio_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data_dir, config) = (folder.path().join("data"), folder.path().join("config.toml"));
+    std::fs::write(&config, "").unwrap();
+    let run = async |arguments: &[&str]| {
+        let mut command = command(&data_dir);
+        let command = command.arg("--config").arg(&config).arg("--sandbox").args(arguments);
+        let output = command.stdin(Stdio::null()).output();
+        // What is served does not end by itself.
+        let output = tokio::time::timeout(Duration::from_mins(1), output).await.unwrap().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let by_flag = ["serve", "--profile", "owner"];
+    let over_http = ["serve", "--profile", "owner", "--http", "127.0.0.1:0"];
+    for with_client in [false, true] {
+        if with_client {
+            said(&data_dir, &config, &["config", "add-client", "ann"]).await;
+        }
+        let (status, complaint) = run(&by_flag).await;
+        assert_eq!(status, Some(0), "{complaint}");
+        let (status, complaint) = run(&over_http).await;
+        assert_eq!(status, Some(2), "{complaint}");
+        assert!(complaint.contains("--http") && complaint.contains("--profile"), "{complaint}");
+    }
+    // By the file, too; and the client can be taken out again.
+    let kept = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("profiles = [\"owner\"]\n{kept}")).unwrap();
+    let (status, complaint) = run(&["serve"]).await;
+    assert_eq!(status, Some(0), "{complaint}");
+    assert_eq!(run(&["serve", "--http", "127.0.0.1:0"]).await.0, Some(2));
+    said(&data_dir, &config, &["config", "remove-client", "ann"]).await;
+}

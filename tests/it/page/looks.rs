@@ -117,13 +117,9 @@ async fn every_answer_is_guarded_and_says_the_mode() {
     is_guarded("forged", &page.post(&format!("{own}/answer"), &[("answer", "deny")]).await);
     let large = page.post("/owner/stop", &[("answer", &"x".repeat(20_000))]).await;
     is_guarded("too large", &large);
-    for _ in 0..12 {
-        let shown = stranger.post("/owner/sign-in", &[("key", "wrong")]).await;
-        is_guarded("a wrong key", &shown);
-        statuses.insert(shown.status);
-    }
+    is_guarded("a wrong key", &stranger.post("/owner/sign-in", &[("key", "wrong")]).await);
     statuses.insert(large.status);
-    assert_eq!(statuses, BTreeSet::from([200, 303, 308, 400, 403, 404, 405, 413, 429]));
+    assert_eq!(statuses, BTreeSet::from([200, 303, 308, 400, 403, 404, 405, 413]));
 }
 
 #[tokio::test]

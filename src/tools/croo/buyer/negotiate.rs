@@ -85,7 +85,7 @@ pub(super) async fn negotiate(
     // A sandbox's clock may have been set.
     app.refresh_clock().await?;
     // Two calls at once do not both find that there is none.
-    let holder = PurchaseId::from_random(random());
+    let holder = PurchaseId::from_random(random()?);
     let name = format!("croo:negotiate:{}", wanted.service_id);
     let Some(_lease) = Lease::wait(app.store(), &name, holder.as_str()).await? else {
         let message = "another negotiation with this service is under way";

@@ -48,7 +48,7 @@ pub(super) async fn recover(app: &Arc<App>, owner: &Owner) -> Result<Reply<Recov
     let wallet = app.wallet().await?;
     let address = wallet.evm_address().ok_or_else(no_key)?;
     let paegents = app.paegents().await?;
-    let holder = AskId::from_random(random());
+    let holder = AskId::from_random(random()?);
     let lease = Lease::wait(app.store(), LEASE, holder.as_str()).await?.ok_or_else(busy)?;
     // A key that could not be kept must not be issued.
     app.vault_works().await?;

@@ -97,7 +97,7 @@ pub(super) async fn create(
     // A sandbox's clock may have been set.
     app.refresh_clock().await?;
     // Two calls at once do not both find that there is none.
-    let holder = PurchaseId::from_random(random());
+    let holder = PurchaseId::from_random(random()?);
     let lease = format!("paegents:create:{}", args.service_id);
     let Some(_lease) = Lease::wait(app.store(), &lease, holder.as_str()).await? else {
         let message = "another proposal for this service is under way";
@@ -152,7 +152,7 @@ impl Wanted<'_> {
             return Ok(made);
         }
         // The platform remembers the name from an agreement that is over.
-        let fresh = hex::encode(random());
+        let fresh = hex::encode(random()?);
         let made = self.send(paegents, &fresh, &known).await?;
         if known.contains(&made.agreement_id) {
             let message = format!("Paegents answered with {}, an earlier one", made.agreement_id);

@@ -97,7 +97,7 @@ pub(super) async fn intend(
     let policy = json!({ "max_amount": { "value": cents }, "currency": "usd" });
     let of = json!([agent_id, policy, constraints, expires_at]);
     let asked = Asked {
-        key: fresh_key(),
+        key: fresh_key()?,
         principal: owner.principal.clone(),
         kind: Kind::Intent,
         digest: hex::encode(Sha256::digest(of.to_string())),
@@ -146,7 +146,7 @@ pub(super) async fn fill(
     let paegents = app.paegents().await?;
     let of = json!([paegents.agent()?, args.intent_mandate_id, cart]);
     let asked = Asked {
-        key: fresh_key(),
+        key: fresh_key()?,
         principal: owner.principal.clone(),
         kind: Kind::Cart,
         digest: hex::encode(Sha256::digest(of.to_string())),
@@ -215,8 +215,8 @@ fn read_time(app: &App, text: &str) -> Result<i64, Error> {
     Err(Error::argument("expires_at", "must be in the future", &example))
 }
 
-fn fresh_key() -> String {
-    format!("haggle-{}", bs58::encode(random()).into_string())
+fn fresh_key() -> Result<String, Error> {
+    Ok(format!("haggle-{}", bs58::encode(random()?).into_string()))
 }
 
 /// The key to ask under, which is on disk when this returns.

@@ -254,7 +254,7 @@ impl Settling<'_> {
             deadline: u64::try_from(deadline).unwrap_or(0),
         };
         let action = Action {
-            id: action_id(),
+            id: action_id()?,
             principal: self.owner.principal.clone(),
             agreement_id: self.agreement_id.to_string(),
             kind: self.kind,

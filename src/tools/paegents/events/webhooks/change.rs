@@ -181,7 +181,7 @@ async fn find(paegents: &Paegents, id: &WebhookId) -> Result<Option<Webhook>, Er
 /// The turn of a webhook, over all processes of the store.
 async fn turn(app: &App, webhook: &str) -> Result<Lease, Error> {
     let name = format!("paegents:webhook:{webhook}");
-    let holder = PurchaseId::from_random(random()).to_string();
+    let holder = PurchaseId::from_random(random()?).to_string();
     Lease::wait(app.store(), &name, &holder).await?.ok_or_else(|| {
         let message = "this webhook is being changed by another call; nothing was sent";
         Error::new(Code::Conflict, message).at(Marketplace::Paegents).recovery(|recovery| {
