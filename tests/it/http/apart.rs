@@ -13,7 +13,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Site, client, initialize, session, token};
-use crate::world::{Make, World};
+use crate::{
+    paegents_owner::{question, says},
+    world::{Make, World},
+};
 
 fn usd(text: &str) -> Usdc {
     text.parse().unwrap()
@@ -200,6 +203,23 @@ async fn another_s_sealed_question_is_none() {
     let error = &stolen["result"]["structuredContent"]["error"];
     assert_eq!(error["code"], "not_found", "{stolen}");
     assert_eq!(site.world.charges().await.len(), 1);
+}
+
+/// What the owner lets one do, another asks for itself.
+#[tokio::test]
+async fn another_s_yes_is_none() {
+    const TOOL: &str = "paegents_recover_credentials";
+    let mut clients = vec![client("ann"), client("bob")];
+    for client in &mut clients {
+        client.profiles.push(Profile::Account);
+    }
+    let site = Site::open(clients, HttpSettings::default()).await;
+    let refused = site.call("ann", TOOL, json!({})).await.unwrap_err();
+    says(&site.world, &question(&refused), true).await;
+    let error = site.call("bob", TOOL, json!({})).await.unwrap_err();
+    assert_eq!(error["code"], "approval_required", "{error}");
+    assert_ne!(question(&error), question(&refused));
+    site.call("ann", TOOL, json!({})).await.unwrap();
 }
 
 /// Each client has its own limits, within the owner's day.
